@@ -1,0 +1,69 @@
+"""A run on disk: written whole or not at all, and resumed to the same numbers."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+from dinov2_edu.shapes import require
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.step import TrainState, build_state
+
+FORMAT = 1
+
+
+def save_checkpoint(state: TrainState, path: str | Path) -> None:
+    """Write a run to `path`: networks, optimiser, centres, step, history and config.
+
+    The file is written beside the target, flushed to the disk, and then renamed over it, so a crash leaves the old
+    file or the new one, never half of one. Random states need no saving: every draw follows from seed and step.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": FORMAT,
+        "config": state.config.to_dict(),
+        "student": state.student_network.state_dict(),
+        "teacher": state.teacher.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "centers": state.centers,
+        "step": state.step,
+        "history": state.history,
+    }
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> TrainState:
+    """Read a run back, ready for its next step.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut short, is no checkpoint, or was written by another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: start the run without resuming")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is cut short or is no checkpoint ({error}): delete it and start again") from error
+    good = isinstance(content, dict) and content.get("format") == FORMAT
+    require(good, f"{path} is no checkpoint of this version (format {FORMAT})")
+    state = build_state(TrainConfig.from_dict(content["config"]), device)
+    state.student_network.load_state_dict(content["student"])
+    state.teacher.load_state_dict(content["teacher"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.centers = content["centers"]
+    state.step = content["step"]
+    state.history = content["history"]
+    return state

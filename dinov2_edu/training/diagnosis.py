@@ -1,0 +1,98 @@
+"""What the curves of a run say: learning, or collapsed, and how."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dinov2_edu.shapes import require
+
+WINDOW = 0.1
+"""Share of the log, at its end, that is averaged."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A verdict with the numbers that it rests on.
+
+    Attributes:
+        name: "learning", "uniform", "one prototype", "constant", "features" or "diverged".
+        collapsed: True for every name but "learning".
+        evidence: a sentence with the numbers.
+        advice: what to try; empty where nothing is wrong.
+    """
+
+    name: str
+    evidence: str
+    advice: str = ""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether something is wrong."""
+        return self.name != "learning"
+
+
+def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagnosis:
+    """Name the state of a run from the end of its curves.
+
+    The decisive number is what a target tells of its image: the entropy of the mean target less the mean entropy of
+    the targets, their mutual information. It is 0 when every image gets the same target, whatever that target is;
+    then the entropy says which collapse it is: ln K is uniform, 0 is one prototype for all.
+
+    Args:
+        history: as `fit` records it; needs loss, target_entropy, mean_target_entropy and feature_spread (nats).
+        n_prototypes: K.
+
+    Raises:
+        ValueError: an empty history.
+    """
+    require(bool(history) and len(history["loss"]) > 0, "the history is empty: run some steps first")
+    if not all(math.isfinite(value) for value in history["loss"]):
+        return Diagnosis(
+            "diverged",
+            "The loss is no longer a finite number.",
+            "Lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite.",
+        )
+    entropy = _end(history["target_entropy"])
+    mean_entropy = _end(history["mean_target_entropy"])
+    spread = _end(history["feature_spread"])
+    top = math.log(n_prototypes)
+    told = mean_entropy - entropy
+    numbers = (
+        f"target entropy {entropy:.3f} of at most ln {n_prototypes} = {top:.3f}; "
+        f"a target tells {max(told, 0):.3f} nats of its image; feature spread {spread:.3f}"
+    )
+    if told < 0.01 * top:
+        return _same_target(entropy / top, numbers)
+    if spread < 0.05:
+        return Diagnosis(
+            "features",
+            f"All images have nearly one feature: {numbers}.",
+            "Raise KoLeo's weight, or check that images differ and are normalised.",
+        )
+    return Diagnosis("learning", f"Targets differ from image to image: {numbers}.")
+
+
+def _same_target(relative_entropy: float, numbers: str) -> Diagnosis:
+    if relative_entropy > 0.98:
+        return Diagnosis(
+            "uniform",
+            f"Every target is the uniform distribution: {numbers}.",
+            "Sharpen the teacher (a lower teacher temperature), spread the features at the start (KoLeo), "
+            "or wait: small runs stay here for their first few hundred steps.",
+        )
+    if relative_entropy < 0.1:
+        return Diagnosis(
+            "one prototype",
+            f"Every image is sent to one prototype: {numbers}.",
+            "Centre the teacher's logits or use Sinkhorn-Knopp, and let the teacher lag (momentum near 1).",
+        )
+    return Diagnosis(
+        "constant",
+        f"Every image gets one and the same target, neither sharp nor uniform: {numbers}.",
+        "Let the teacher lag (momentum near 1), and check the centring and both temperatures.",
+    )
+
+
+def _end(values: Sequence[float]) -> float:
+    count = max(1, round(len(values) * WINDOW))
+    return sum(values[-count:]) / count

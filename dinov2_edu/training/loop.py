@@ -1,0 +1,160 @@
+"""The loop around the step: order of images, log, evaluation, checkpoints, and when to stop."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dinov2_edu.shapes import ByteImages, check_images, require
+from dinov2_edu.training.checkpoint import save_checkpoint
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.diagnosis import diagnose
+from dinov2_edu.training.processes import rank, world_size
+from dinov2_edu.training.step import TrainState, draw_batch, images_per_process, train_step
+
+
+class TrainingStopped(RuntimeError):
+    """The run cannot go on; the message says what was seen and what to try."""
+
+
+@dataclass
+class Watch:
+    """How a run is followed and kept.
+
+    Attributes:
+        log_every: steps between two records in the history.
+        evaluate: takes the teacher's backbone, gives a number such as k-NN accuracy; recorded as "knn".
+        evaluate_every: steps between two evaluations; the last step is always evaluated.
+        folder: where `checkpoint.pt` is kept, or None for nowhere.
+        checkpoint_every: steps between two checkpoints; the last step is always kept.
+        on_log: called with the state after each record, to draw live curves.
+        progress: show a bar.
+        stop_on_collapse: raise `TrainingStopped` when a run that had begun to learn collapses.
+    """
+
+    log_every: int = 10
+    evaluate: Callable[[nn.Module], float] | None = None
+    evaluate_every: int = 500
+    folder: Path | None = None
+    checkpoint_every: int = 500
+    on_log: Callable[[TrainState], None] | None = None
+    progress: bool = True
+    stop_on_collapse: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "evaluate_every", "checkpoint_every"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.folder is not None:
+            self.folder = Path(self.folder)
+
+
+def fit(state: TrainState, images: ByteImages, watch: Watch | None = None, *, until: int | None = None) -> TrainState:
+    """Train from the state's step to the end of its schedules, or to step `until`.
+
+    Interrupting (the stop button, Ctrl-C) keeps what was learnt: the state is whole after every step, and is saved
+    where `watch.folder` names a place. Calling `fit` again goes on.
+
+    Args:
+        state: from `build_state` or `load_checkpoint`; changed in place and returned.
+        images: the whole training set as bytes, without labels.
+        watch: what to log, evaluate and keep.
+        until: stop after this step; the schedules still span `config.steps`.
+
+    Raises:
+        ValueError: fewer images than a batch.
+        TrainingStopped: the loss is not finite, or a run that had begun to learn collapsed.
+    """
+    watch = watch or Watch()
+    config = state.config
+    check_images(images, channels=config.vit.in_channels)
+    require(
+        len(images) >= config.batch_size,
+        f"{len(images)} images are fewer than a batch of {config.batch_size}: add images or lower batch_size",
+    )
+    images_per_process(config)  # refuses an uneven batch before the first step
+    last = config.steps if until is None else min(until, config.steps)
+    bar = tqdm(
+        total=config.steps, initial=state.step, disable=not watch.progress or rank() > 0, unit="step", desc="training"
+    )
+    images = images.to(state.device)
+    order = EpochOrder(len(images), config)
+    try:
+        while state.step < last:
+            chosen = order.batch(state.step).to(images.device)
+            record = train_step(state, draw_batch(images[chosen], config, state.step))
+            bar.update()
+            if state.step % watch.log_every == 0 or state.step == last:
+                _log(state, record, watch, bar)
+            if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
+                _append(state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)})
+            if state.step % watch.checkpoint_every == 0 or state.step == last:
+                _keep(state, watch)
+    except KeyboardInterrupt:
+        _keep(state, watch)
+        bar.write(f"interrupted after step {state.step}: call fit again to go on")
+    finally:
+        bar.close()
+    return state
+
+
+class EpochOrder:
+    """Which images make up a step: a new shuffle each epoch, known from the seed and the step alone."""
+
+    def __init__(self, n_images: int, config: TrainConfig) -> None:
+        self.n_images, self.config = n_images, config
+        self.steps_per_epoch = n_images // config.batch_size
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def batch(self, step: int) -> Int[Tensor, " b"]:
+        """This process's images at a step; the last, incomplete batch of an epoch is left out."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+            self._epoch, self._order = epoch, torch.randperm(self.n_images, generator=generator)
+        start = position * self.config.batch_size
+        return self._order[start : start + self.config.batch_size][rank() :: world_size()]
+
+
+def _log(state: TrainState, record: dict[str, Tensor | float], watch: Watch, bar: tqdm) -> None:
+    numbers = {name: float(value) for name, value in record.items()}
+    if not math.isfinite(numbers["loss"]):
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        raise TrainingStopped(
+            f"the loss is not a finite number at step {state.step} ({parts}): lower the learning rate, warm up "
+            "longer, or use float32; duplicate images make KoLeo infinite. The last checkpoint is untouched."
+        )
+    _append(state.history, {"step": state.step, **numbers})
+    bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "target_entropy", "feature_spread")})
+    if watch.on_log:
+        watch.on_log(state)
+    if watch.stop_on_collapse:
+        _stop_if_collapsed(state)
+
+
+def _stop_if_collapsed(state: TrainState) -> None:
+    """Raise if the targets told something of their images before and tell nothing now."""
+    history, top = state.history, math.log(state.config.n_prototypes)
+    told = [
+        mean - each for mean, each in zip(history["mean_target_entropy"], history["target_entropy"], strict=True)
+    ]
+    began = max(told) > 0.1 * top
+    if not began or max(told[-5:]) > 0.01 * top:
+        return
+    verdict = diagnose({name: values[-5:] for name, values in history.items()}, state.config.n_prototypes)
+    if verdict.collapsed:
+        raise TrainingStopped(f"collapsed at step {state.step}. {verdict.evidence} {verdict.advice}")
+
+
+def _append(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
+    for name, value in numbers.items():
+        history.setdefault(name, []).append(value)
+
+
+def _keep(state: TrainState, watch: Watch) -> None:
+    if watch.folder is not None and rank() == 0:
+        save_checkpoint(state, watch.folder / "checkpoint.pt")

@@ -1,0 +1,82 @@
+"""Student and teacher have one shape: a backbone with a head for class tokens and one for patches."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from dinov2_edu.heads import ProjectionHead
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.vit import VisionTransformer
+
+GlobalCrops = Float[Tensor, "g c big big"]
+LocalCrops = Float[Tensor, "l c small small"]
+CropMasks = Bool[Tensor, "g n"]
+
+
+class Outputs(NamedTuple):
+    """What one network says about a batch of crops (all first crops, then all second, and so on)."""
+
+    cls_tokens: Float[Tensor, "g d"]
+    """Backbone class tokens of the global crops, before the head."""
+    global_cls_logits: Float[Tensor, "g k"]
+    local_cls_logits: Float[Tensor, "l k"] | None
+    patch_logits: Float[Tensor, "m k"] | None
+    """One row for each masked patch, in the order of the mask."""
+
+
+class Network(nn.Module):
+    """A backbone with its projection heads; the parameter names are the official ones.
+
+    Source: `SSLMetaArch` in official `dinov2/train/ssl_meta_arch.py` @ b8931f7.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.backbone = VisionTransformer(config.vit)
+        self.dino_head = self._head(config)
+        self.ibot_head = self._head(config) if config.separate_heads else None
+
+    @staticmethod
+    def _head(config: TrainConfig) -> ProjectionHead:
+        return ProjectionHead(
+            config.vit.width,
+            config.n_prototypes,
+            hidden_dim=config.head_hidden,
+            bottleneck_dim=config.head_bottleneck,
+        )
+
+    def forward(
+        self,
+        global_crops: GlobalCrops,
+        local_crops: LocalCrops | None = None,
+        *,
+        hidden: CropMasks | None = None,
+        read: Int[Tensor, " m"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Outputs:
+        """Run all crops of a size in one call, and the heads on the tokens that a loss reads, no others.
+
+        Args:
+            global_crops: normalised crops.
+            local_crops: the student's local crops.
+            hidden: patches of the global crops behind the mask token (the student's); True = masked.
+            read: flat indices into `(crops, patches)` of the patches whose logits are wanted.
+            generator: for stochastic depth.
+        """
+        tokens = self.backbone(global_crops, hidden, generator=generator)
+        parts = [tokens.cls]
+        if local_crops is not None:
+            parts.append(self.backbone(local_crops, generator=generator).cls)
+        cls_tokens = torch.cat(parts)
+        patches = None if read is None else tokens.patches.flatten(0, 1)[read]  # m d
+        if patches is None or self.ibot_head is not None:
+            cls_logits = self.dino_head(cls_tokens)
+            patch_logits = None if patches is None else self.ibot_head(patches)
+        else:
+            both = self.dino_head(torch.cat([cls_tokens, patches]))
+            cls_logits, patch_logits = both[: len(cls_tokens)], both[len(cls_tokens) :]
+        n_global = len(global_crops)
+        local = cls_logits[n_global:] if local_crops is not None else None
+        return Outputs(tokens.cls, cls_logits[:n_global], local, patch_logits)

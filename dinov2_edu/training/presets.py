@@ -1,0 +1,47 @@
+"""Two runs to start from; `dataclasses.replace` changes what you like."""
+
+from dataclasses import replace
+
+from dinov2_edu.crops import small_image_crops
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.vit import ViTConfig
+
+
+def patterns10_run() -> TrainConfig:
+    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8."""
+    return TrainConfig(
+        vit=ViTConfig(img_size=32, patch_size=8, width=96, depth=3, heads=3, layer_scale=None),
+        crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0), local_scale=(0.1, 0.32)),
+        n_prototypes=512,
+        head_hidden=256,
+        head_bottleneck=64,
+        targets="sinkhorn",
+        lr=(2e-3, 1e-5),
+        warmup_steps=100,
+        weight_decay=(0.04, 0.1),
+        teacher_temperature_steps=400,
+        momentum=(0.99, 1.0),
+        batch_size=128,
+        steps=1500,
+    )
+
+
+def cifar10_run() -> TrainConfig:
+    """The book's own checkpoint: ViT of width 192, 12 blocks and patch 4 on CIFAR-10's training images."""
+    return TrainConfig(
+        vit=ViTConfig(img_size=32, patch_size=4, width=192, depth=12, heads=3, layer_scale=None),
+        crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0)),
+        targets="sinkhorn",
+        separate_heads=True,
+        lr=(1e-3, 1e-6),
+        weight_decay=(0.04, 0.2),
+        momentum=(0.996, 1.0),
+        teacher_temperature_steps=3000,
+        warmup_steps=1000,
+        batch_size=512,
+        steps=30_000,
+        precision="bfloat16",
+    )
+
+
+PRESETS = {"patterns10": patterns10_run, "cifar10": cifar10_run}
