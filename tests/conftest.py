@@ -1,0 +1,39 @@
+"""What all tests share: shapes checked at run time, and the official numbers."""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+
+# Must come before the first import of the package: from here on every call is checked against its signature.
+# An int is fine where a float is wanted.
+jaxtyping.install_import_hook(
+    "dinov2_edu", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+
+@pytest.fixture(autouse=True)
+def shape_checks(request):
+    """Switch the run-time check off in tests marked `bad_input`, which look for the function's own error."""
+    before = jaxtyping.config.jaxtyping_disable
+    wrong_on_purpose = request.node.get_closest_marker("bad_input") is not None
+    jaxtyping.config.update("jaxtyping_disable", before or wrong_on_purpose)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Return a function that reads a file of official numbers: `golden("losses.npz")` -> name -> array.
+
+    The folder is the environment variable DINOV2_EDU_GOLDEN, or `golden` beside this file.
+    """
+    folder = Path(os.environ.get("DINOV2_EDU_GOLDEN") or Path(__file__).parent / "golden")
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(folder / name) as file:
+            return dict(file)
+
+    return read
