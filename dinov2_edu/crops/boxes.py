@@ -1,0 +1,102 @@
+"""Which rectangle each crop is cut from. A box is (top, left, height, width) in source pixels.
+
+Source: torchvision.transforms.RandomResizedCrop.get_params, whose rule this repeats for a whole batch.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dinov2_edu.crops.config import check_range, check_scale
+from dinov2_edu.shapes import describe, require
+
+N_TRIES = 10
+N_UNIFORMS = 2 * N_TRIES + 2
+
+
+def sample_boxes(
+    n: int,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    *,
+    generator: torch.Generator,
+) -> Float[Tensor, "n 4"]:
+    """Draw n random boxes inside an image of `size` (height, width), on the generator's device.
+
+    Args:
+        n: how many boxes.
+        size: the image's height and width in pixels.
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest width / height.
+        generator: where the random numbers come from.
+
+    Raises:
+        ValueError: n below 0, or as `boxes_from_uniform`.
+    """
+    require(isinstance(n, int) and n >= 0, f"n must be a whole number from 0, got {n!r}")
+    uniforms = torch.rand(n, N_UNIFORMS, generator=generator, device=generator.device)
+    return boxes_from_uniform(uniforms, size, scale, ratio)
+
+
+def boxes_from_uniform(
+    uniforms: Float[Tensor, "n 22"],
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Float[Tensor, "n 4"]:
+    """Turn 22 uniform numbers a box (0 to 1, 1 excluded) into boxes: a pure function.
+
+    Columns 0-9 choose the area of ten tries, 10-19 their log aspect ratio, 20 the top and 21 the left edge.
+    The first try that fits inside the image counts; if none does, the box is the largest centred one with an
+    allowed ratio. Sides and corners are whole pixels. The arithmetic is in float64, so that JavaScript gets
+    the same boxes.
+
+    Args:
+        uniforms: one row a box.
+        size: the image's height and width in pixels.
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest width / height.
+
+    Raises:
+        ValueError: the wrong number of columns, an image without pixels, or a range that is reversed or out
+            of bounds.
+
+    Source: torchvision.transforms.RandomResizedCrop.get_params.
+    """
+    good = isinstance(uniforms, Tensor) and uniforms.ndim == 2 and uniforms.shape[1] == N_UNIFORMS
+    require(good, f"uniforms: wanted shape (n, {N_UNIFORMS}), one row a box, got {describe(uniforms)}")
+    good = len(size) == 2 and min(size) >= 1
+    require(good, f"size must be (height, width) in pixels, at least 1 each, got {size!r}")
+    check_scale(scale)
+    check_range(ratio, "ratio")
+    image_height, image_width = size
+    uniforms = uniforms.double()
+    areas = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * uniforms[:, :N_TRIES])
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = torch.exp(log_low + (log_high - log_low) * uniforms[:, N_TRIES : 2 * N_TRIES])
+    widths = torch.round(torch.sqrt(areas * ratios))
+    heights = torch.round(torch.sqrt(areas / ratios))
+    fits = (widths >= 1) & (widths <= image_width) & (heights >= 1) & (heights <= image_height)
+    first = fits.byte().argmax(dim=1, keepdim=True)  # argmax gives the first of equal values
+    height, width = heights.gather(1, first)[:, 0], widths.gather(1, first)[:, 0]
+    top = torch.floor(uniforms[:, -2] * (image_height - height + 1))
+    left = torch.floor(uniforms[:, -1] * (image_width - width + 1))
+    drawn = torch.stack([top, left, height, width], dim=1)
+    fallback = torch.tensor(_centre_box(image_height, image_width, ratio), dtype=drawn.dtype)
+    fallback = fallback.to(drawn.device, non_blocking=True)
+    return torch.where(fits.any(dim=1, keepdim=True), drawn, fallback).float()
+
+
+def _centre_box(image_height: int, image_width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Return the largest centred box with an allowed ratio of width to height."""
+    height, width = image_height, image_width
+    if image_width / image_height < ratio[0]:
+        height = round(image_width / ratio[0])
+    elif image_width / image_height > ratio[1]:
+        width = round(image_height * ratio[1])
+    # Rounding may leave nothing of a picture one pixel high; torchvision would then fail while resizing.
+    height, width = max(height, 1), max(width, 1)
+    return (image_height - height) // 2, (image_width - width) // 2, height, width
