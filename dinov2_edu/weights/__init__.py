@@ -1,0 +1,35 @@
+"""Backbones with weights: the official DINOv2 models, the book's own checkpoint, and random ones.
+
+An official file is downloaded once into torch hub's cache, held to its SHA-256, and loaded without running
+code from it. Where the weights wanted cannot be had, `available_backbone` says in words which model stands
+in.
+"""
+
+from dinov2_edu.weights.backbones import (
+    LoadedBackbone,
+    available_backbone,
+    fingerprint,
+    load_backbone,
+    load_state,
+)
+from dinov2_edu.weights.book import ASSETS, read_book_checkpoint, save_book_checkpoint
+from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable, download
+from dinov2_edu.weights.official import BASE_URL, WEIGHTS, WeightsEntry, fetch_official
+
+__all__ = [
+    "ASSETS",
+    "BASE_URL",
+    "WEIGHTS",
+    "LoadedBackbone",
+    "WeightsEntry",
+    "WeightsRefused",
+    "WeightsUnavailable",
+    "available_backbone",
+    "download",
+    "fetch_official",
+    "fingerprint",
+    "load_backbone",
+    "load_state",
+    "read_book_checkpoint",
+    "save_book_checkpoint",
+]

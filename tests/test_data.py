@@ -1,0 +1,565 @@
+"""Patterns10 is what it says; CIFAR-10 comes whole and sorted from every source, or not at all."""
+
+import errno
+import hashlib
+import http.server
+import os
+import pickle
+import tarfile
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dinov2_edu.data import (
+    CIFAR10_CLASSES,
+    PATTERN_CLASSES,
+    SAMPLE_IMAGES,
+    DataUnavailable,
+    ImageSet,
+    cache_dir,
+    cifar,
+    cifar10_or_patterns,
+    load_cifar10,
+    patterns,
+    patterns10,
+    picture_files,
+    pictures,
+    sample_image,
+)
+
+REAL_CIFAR10 = os.environ.get("DINOV2_EDU_CIFAR10")  # read before the fixture below hides it
+FOLDERS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Give every test a cache of its own and no data set from outside."""
+    monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DINOV2_EDU_CIFAR10", raising=False)
+    monkeypatch.delenv("DINOV2_EDU_OFFLINE", raising=False)
+
+
+# --- ImageSet
+
+
+def a_set(n: int = 4) -> ImageSet:
+    images = torch.arange(n * 12, dtype=torch.uint8).reshape(n, 3, 2, 2)
+    return ImageSet(images, torch.arange(n) % 2, ("even", "odd"), "numbers")
+
+
+def test_subset_keeps_order_and_says_how_many():
+    chosen = a_set().subset([3, 0])
+    assert chosen.images[:, 0, 0, 0].tolist() == [36, 0]
+    assert chosen.labels.tolist() == [1, 0]
+    assert chosen.name == "numbers, 2 of 4 pictures" and len(chosen) == 2
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": torch.zeros(4, 3, 2, 2)}, "uint8"),
+        ({"images": torch.zeros(4, 2, 2, 3, dtype=torch.uint8)}, "permute"),
+        ({"images": torch.zeros(0, 3, 2, 2, dtype=torch.uint8), "labels": torch.arange(0)}, "at least one"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, r"shape \(4,\)"),
+        ({"labels": torch.zeros(4)}, "int64"),
+        ({"labels": torch.full((4,), 2)}, "0 to 1, got 2 to 2"),
+    ],
+)
+def test_image_set_refuses_what_does_not_fit_together(change, message):
+    good = a_set()
+    fields = {"images": good.images, "labels": good.labels, "class_names": good.class_names, "name": ""}
+    with pytest.raises(ValueError, match=message):
+        ImageSet(**{**fields, **change})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([], "list of indices"),
+        ([4], "0 to 3"),
+        ([-1], "0 to 3"),
+        ([0.5], "whole"),
+        ([True] * 4, "mask.nonzero"),
+    ],
+)
+def test_subset_refuses_indices(indices, message):
+    with pytest.raises(ValueError, match=message):
+        a_set().subset(indices)
+
+
+# --- Patterns10
+
+
+def test_patterns_are_the_same_every_time_and_a_short_set_begins_a_long_one():
+    long = patterns10(530, seed=3)  # more than one chunk
+    assert torch.equal(long.images, patterns10(530, seed=3).images)
+    assert torch.equal(long.images[:37], patterns10(37, seed=3).images)
+    assert torch.equal(long.images[:511], patterns10(511, seed=3).images)
+
+
+def test_patterns_are_balanced_and_named():
+    data = patterns10(30, split="test", size=24)
+    assert data.images.shape == (30, 3, 24, 24)
+    assert data.labels.bincount().tolist() == [3] * 10
+    assert data.class_names == PATTERN_CLASSES and len(set(PATTERN_CLASSES)) == 10
+    assert data.name == "Patterns10, test split, 24 px, seed 0" and data.notice == ""
+
+
+def test_splits_and_seeds_share_no_picture():
+    sets = [patterns10(200, split=split, seed=seed) for split in ("train", "test") for seed in (0, 1, 2)]
+    pictures = {image.numpy().tobytes() for data in sets for image in data.images}
+    assert len(pictures) == 6 * 200
+
+
+def test_another_size_shows_the_same_picture():
+    small, large = (patterns10(20, size=size).images.double() for size in (32, 96))
+    averaged = torch.nn.functional.avg_pool2d(large, 3)
+    pairs = zip(small.flatten(1), averaged.flatten(1), strict=True)
+    assert min(torch.corrcoef(torch.stack(pair))[0, 1] for pair in pairs) > 0.8
+
+
+def spectrum(images: torch.Tensor) -> torch.Tensor:
+    """Share of each frequency, and how unevenly it spreads over directions: nothing of colour or place."""
+    grey = images.float().mean(1)
+    window = torch.hann_window(32)
+    grey = (grey - grey.mean((1, 2), keepdim=True)) * window * window[:, None]
+    power = torch.fft.fftshift(torch.fft.fft2(grey).abs(), dim=(1, 2))
+    power = power / power.norm(dim=(1, 2), keepdim=True)
+    down, across = torch.meshgrid(torch.arange(32.0) - 16, torch.arange(32.0) - 16, indexing="ij")
+    radius, sector = (
+        torch.hypot(down, across).round(),
+        (torch.atan2(down, across) % torch.pi) // (torch.pi / 12),
+    )
+    found = []
+    for r in range(1, 16):
+        energy = torch.stack([power[:, (radius == r) & (sector == s)].sum(1) for s in range(12)], dim=1)
+        found += [energy.sum(1, keepdim=True), torch.fft.rfft(energy, dim=1).abs()[:, 1:]]
+    return torch.cat(found, dim=1)
+
+
+def test_pixels_say_little_and_texture_says_nearly_all():
+    train, test = patterns10(2000), patterns10(500, split="test")
+    pixels = KNeighborsClassifier(5).fit(train.images.flatten(1), train.labels)
+    assert 0.08 < pixels.score(test.images.flatten(1), test.labels) < 0.3
+    colours = KNeighborsClassifier(5).fit(train.images.float().mean((2, 3)), train.labels)
+    assert colours.score(test.images.float().mean((2, 3)), test.labels) < 0.2
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    probe.fit(spectrum(train.images), train.labels)
+    assert probe.score(spectrum(test.images), test.labels) > 0.9
+
+
+def turned(x, y, degrees):
+    angle = torch.tensor(degrees * torch.pi / 180, dtype=torch.float64)
+    return x * angle.cos() - y * angle.sin(), x * angle.sin() + y * angle.cos()
+
+
+SYMMETRIES = {  # a map of the plane that leaves the texture as it is, and one that does not
+    "stripes": (lambda x, y: (x + 1, y + 0.3), lambda x, y: (y, x)),
+    "zigzags": (lambda x, y: (x, y + 2), lambda x, y: (x, y + 1)),
+    "bricks": (lambda x, y: (x + 0.9, y + 1), lambda x, y: (x, y + 1)),
+    "dots": (lambda x, y: turned(x, y, 60), lambda x, y: turned(x, y, 30)),
+    "rings": (lambda x, y: turned(x, y, 60), lambda x, y: turned(x, y, 30)),
+    "crosses": (lambda x, y: turned(x, y, 90), lambda x, y: (-x, y)),
+    "cells": (lambda x, y: (x + 16, y - 16), lambda x, y: (x + 1, y)),
+    "grain": (lambda x, y: (x + 8, y - 8), lambda x, y: (x + 1, y)),
+}
+
+
+def depth(name, x, y, knob=0.5):
+    table = torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return patterns._FIELDS[name](x, y, torch.full((1, 1, 1), knob, dtype=torch.float64), table)
+
+
+@pytest.fixture
+def plane():
+    uniform = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (10 * uniform - 5).unbind(0)
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_textures_have_the_symmetry_of_their_name(name, plane):
+    keeps, changes = SYMMETRIES[name]
+    before = depth(name, *plane)
+    torch.testing.assert_close(depth(name, *keeps(*plane)), before, atol=1e-9, rtol=0)
+    assert (depth(name, *changes(*plane)) - before).abs().max() > 0.1
+
+
+def test_checks_change_colour_from_field_to_field(plane):
+    x, y = plane
+    torch.testing.assert_close(depth("checks", x + 1, y), -depth("checks", x, y), atol=1e-9, rtol=0)
+    torch.testing.assert_close(depth("checks", x + 1, y + 1), depth("checks", x, y), atol=1e-9, rtol=0)
+
+
+def test_every_texture_has_ink_and_paper(plane):
+    for name in PATTERN_CLASSES:
+        share = [(depth(name, *plane, knob=knob) > 0).double().mean().item() for knob in (0.0, 1.0)]
+        assert 0.1 < min(share) and max(share) < 0.85 and share[0] != share[1], name
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "at least 1"),
+        ({"n": 2.5}, "whole number"),
+        ({"n": 1, "split": "val"}, '"train" or "test", got \'val\''),
+        ({"n": 1, "size": 4}, "at least 8"),
+        ({"n": 1, "seed": -1}, "from 0"),
+    ],
+)
+def test_patterns_refuse(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        patterns10(**arguments)
+
+
+# --- CIFAR-10 from pictures
+
+
+def colour_of(split: str, label: int, index: int) -> tuple[int, int, int]:
+    return (200 if split == "test" else 100, 20 * label, 10 * index)
+
+
+def write_pictures(folder, per_class: int = 2, size: int = 8):
+    """Write a small stand-in for CIFAR-10 whose plain colours say split, class and number of each picture."""
+    for split in ("train", "test"):
+        for label, name in enumerate(FOLDERS):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(per_class):
+                picture = Image.new("RGB", (size, size), colour_of(split, label, index))
+                picture.save(folder / split / name / f"{index:04d}.png")
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_pictures(tmp_path / "pictures")
+
+
+def pack(folder, archive):
+    with tarfile.open(archive, "w:xz") as tar:
+        tar.add(folder, arcname="cifar10")
+    return archive
+
+
+def assert_is_stand_in(data: ImageSet, split: str) -> None:
+    expected = [colour_of(split, label, index) for label in range(10) for index in range(2)]
+    assert data.images[:, :, 0, 0].tolist() == [list(colour) for colour in expected]
+    assert data.labels.tolist() == [label for label in range(10) for _ in range(2)]
+    assert data.class_names == CIFAR10_CLASSES == ("plane", "car", *FOLDERS[2:])
+    assert data.notice == "" and f"{split} split" in data.name
+
+
+@pytest.mark.parametrize("kind", ["folder", "parent", "archive", "folder of archive", "environment"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pictures_load_sorted_by_class_from_every_layout(source, tmp_path, monkeypatch, kind, split):
+    root = source
+    if kind == "parent":
+        (tmp_path / "above").mkdir()
+        source.rename(tmp_path / "above" / "cifar10")
+        root = tmp_path / "above"
+    elif "archive" in kind:
+        (tmp_path / "above").mkdir()
+        archive = pack(source, tmp_path / "above" / "pictures.tar.xz")
+        root = archive.parent if "folder" in kind else archive
+    elif kind == "environment":
+        monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(source))
+        root = None
+    assert_is_stand_in(load_cifar10(split, root=root), split)
+
+
+def test_the_second_load_decodes_nothing(source, tmp_path, monkeypatch):
+    archive = pack(source, tmp_path / "a.tar.xz")
+    load_cifar10("train", root=archive)
+    monkeypatch.setattr(picture_files, "_decode", lambda picture: pytest.fail("decoded again"))
+    assert_is_stand_in(load_cifar10("train", root=archive), "train")
+    assert_is_stand_in(load_cifar10("test", root=archive), "test")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_changed_source_is_never_read_from_the_old_cache(source, tmp_path, packed):
+    root = pack(source, tmp_path / "a.tar.xz") if packed else source
+    load_cifar10("train", root=root)
+    changed = source / "train" / "airplane" / "0000.png"
+    Image.new("RGB", (8, 8), (7, 7, 7)).save(changed)
+    os.utime(changed, ns=(1, 1))
+    if packed:
+        pack(source, root)
+    assert load_cifar10("train", root=root).images[0, :, 0, 0].tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", "cut"])
+def test_a_damaged_cache_is_made_anew(source, damage):
+    load_cifar10("train", root=source)
+    (file,) = cache_dir().glob("*/train-images.npy")
+    file.write_bytes(file.read_bytes()[:-5] if damage == "cut" else damage)
+    assert_is_stand_in(load_cifar10("train", root=source), "train")
+    assert np.load(file).shape == (20, 3, 8, 8)
+
+
+def test_a_source_that_cannot_be_written_beside_is_fine(source, tmp_path):
+    (tmp_path / "locked").mkdir()
+    archive = pack(source, tmp_path / "locked" / "a.tar.xz")
+    archive.parent.chmod(0o555)
+    before = sorted(archive.parent.iterdir())
+    assert_is_stand_in(load_cifar10("test", root=archive), "test")
+    assert sorted(archive.parent.iterdir()) == before
+    archive.parent.chmod(0o755)
+
+
+@pytest.mark.filterwarnings("error")  # who comes second is told nothing
+def test_several_at_once_all_get_the_data_and_leave_one_cache(source):
+    results = []
+    start = threading.Barrier(6)
+
+    def load():
+        start.wait()
+        results.append(load_cifar10("train", root=source))
+
+    threads = [threading.Thread(target=load) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    for data in results:
+        assert_is_stand_in(data, "train")
+    assert len(list(cache_dir().iterdir())) == 1  # no workplace is left behind
+
+
+def test_a_full_disk_costs_a_warning_and_leaves_nothing(source, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(picture_files.np, "save", full)
+    with pytest.warns(UserWarning, match="No space left.*DINOV2_EDU_CACHE"):
+        data = load_cifar10("train", root=source)
+    assert_is_stand_in(data, "train")
+    assert list(cache_dir().iterdir()) == []
+
+
+def test_grey_and_transparent_pictures_become_rgb(source):
+    Image.new("L", (8, 8), 50).save(source / "train" / "airplane" / "0000.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(source / "train" / "airplane" / "0001.png")
+    images = load_cifar10("train", root=source).images
+    assert images[:2, :, 0, 0].tolist() == [[50, 50, 50], [1, 2, 3]]
+
+
+def test_files_that_are_no_pictures_of_the_set_are_passed_over(source):
+    (source / "train" / "airplane" / "._0000.png").write_bytes(b"a trace of macOS")
+    (source / "train" / "notes.txt").write_text("not a picture")
+    assert_is_stand_in(load_cifar10("train", root=source), "train")
+
+
+def cut_picture(source):
+    file = source / "train" / "cat" / "0001.png"
+    file.write_bytes(file.read_bytes()[:40])
+
+
+def no_picture(source):
+    (source / "test" / "dog" / "0000.png").write_bytes(b"hello")
+
+
+def empty_class(source):
+    for file in (source / "train" / "frog").iterdir():
+        file.unlink()
+
+
+def strange_class(source):
+    (source / "train" / "frog").rename(source / "train" / "toad")
+    write_one = Image.new("RGB", (8, 8))
+    (source / "train" / "frog").mkdir()
+    write_one.save(source / "train" / "frog" / "0.png")
+
+
+def other_size(source):
+    Image.new("RGB", (8, 9)).save(source / "train" / "horse" / "0000.png")
+
+
+def no_test_split(source):
+    (source / "test").rename(source / "validation")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_picture, "train/cat/0001.png is not a whole picture"),
+        (no_picture, "test/dog/0000.png is not a whole picture"),
+        (empty_class, "no pictures in train/frog"),
+        (strange_class, "train: toad not among"),
+        (other_size, r"train/horse/0000.png \(9, 8\) beside train/airplane/0000.png \(8, 8\)"),
+        (no_test_split, "neither the folders train and test"),
+    ],
+)
+def test_a_damaged_source_is_refused_by_name_and_leaves_no_cache(source, damage, message):
+    damage(source)
+    with pytest.raises(ValueError, match=message):
+        load_cifar10("train", root=source)
+    assert not cache_dir().exists() or list(cache_dir().iterdir()) == []
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.95])
+def test_a_cut_archive_is_refused(source, tmp_path, keep):
+    archive = pack(source, tmp_path / "a.tar.xz")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
+    with pytest.raises(ValueError, match=r"a\.tar\.xz .*(fetch it again|no pictures)"):
+        load_cifar10("train", root=archive)
+
+
+@pytest.mark.bad_input
+def test_a_named_source_that_is_absent_is_an_error_and_no_reason_for_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"no file or folder .*nowhere: .*DINOV2_EDU_CIFAR10"):
+        cifar10_or_patterns("train", 10)
+
+
+@pytest.mark.bad_input
+def test_an_unknown_split_is_refused():
+    for load in (load_cifar10, cifar10_or_patterns):
+        with pytest.raises(ValueError, match='"train" or "test", got \'valid\''):
+            load("valid")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_CIFAR10, reason="DINOV2_EDU_CIFAR10 names no CIFAR-10")
+def test_the_real_cifar10_is_whole():
+    train, test = (load_cifar10(split, root=REAL_CIFAR10) for split in ("train", "test"))
+    assert train.images.shape == (50_000, 3, 32, 32) and test.images.shape == (10_000, 3, 32, 32)
+    assert train.labels.bincount().tolist() == [5000] * 10 and test.labels.bincount().tolist() == [1000] * 10
+    tenth = train.images[::10].double() / 255
+    mean, std = tenth.mean((0, 2, 3)), tenth.std((0, 2, 3))
+    published = torch.tensor([[0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]], dtype=torch.float64)
+    torch.testing.assert_close(torch.stack([mean, std]), published, atol=0.005, rtol=0)
+
+
+# --- CIFAR-10 from torchvision
+
+
+def fake_batch(name: str, start: int, count: int) -> bytes:
+    """A batch file in CIFAR-10's own format; a picture's red is its number, its green its label."""
+    numbers = np.arange(start, start + count)
+    labels = (9 - numbers % 10).tolist()
+    data = np.zeros((count, 3, 32, 32), dtype=np.uint8)
+    data[:, 0], data[:, 1] = numbers[:, None, None], np.array(labels)[:, None, None]
+    return pickle.dumps({"data": data.reshape(count, -1), "labels": labels, "batch_label": name})
+
+
+@pytest.fixture
+def fake_torchvision(tmp_path, monkeypatch):
+    """Let torchvision's own class fetch a tiny CIFAR-10 from a server on this machine; yields the class."""
+    from torchvision import datasets
+
+    site = tmp_path / "site"
+    (site / "cifar-10-batches-py").mkdir(parents=True)
+    files = {f"data_batch_{i}": fake_batch("train", 20 * i, 20) for i in range(2)}
+    files["test_batch"] = fake_batch("test", 100, 20)
+    files["batches.meta"] = pickle.dumps({"label_names": list(FOLDERS)})
+    for name, content in files.items():
+        (site / "cifar-10-batches-py" / name).write_bytes(content)
+    with tarfile.open(site / "cifar-10-python.tar.gz", "w:gz") as tar:
+        tar.add(site / "cifar-10-batches-py", arcname="cifar-10-batches-py")
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    class Tiny(datasets.CIFAR10):
+        url = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        tgz_md5 = hashlib.md5((site / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
+        train_list = [[name, md5[name]] for name in ("data_batch_0", "data_batch_1")]  # noqa: RUF012
+        test_list = [["test_batch", md5["test_batch"]]]  # noqa: RUF012
+        meta = {"filename": "batches.meta", "key": "label_names", "md5": md5["batches.meta"]}  # noqa: RUF012
+
+    monkeypatch.setattr(datasets, "CIFAR10", Tiny)
+    yield Tiny
+    server.shutdown()
+    server.server_close()
+
+
+def test_torchvision_downloads_once_and_the_split_comes_sorted(fake_torchvision, monkeypatch):
+    data = load_cifar10("train")
+    assert data.images.shape == (40, 3, 32, 32) and data.name == "CIFAR-10, train split"
+    assert data.labels.tolist() == sorted(data.labels.tolist())
+    assert torch.equal(data.images[:, 1, 5, 5].long(), data.labels)
+    assert data.images[:4, 0, 0, 0].tolist() == [9, 19, 29, 39]  # within a class in torchvision's order
+    monkeypatch.setenv("DINOV2_EDU_OFFLINE", "1")  # the test split lies in the same archive
+    assert load_cifar10("test").images[:2, 0, 0, 0].tolist() == [109, 119]
+
+
+def test_a_damaged_torchvision_copy_is_fetched_again(fake_torchvision):
+    load_cifar10("train")
+    (file,) = cache_dir().rglob("data_batch_1")
+    file.write_bytes(b"broken")
+    assert len(load_cifar10("train")) == 40
+
+
+@pytest.mark.parametrize("why", ["offline", "silent", "wrong bytes"])
+def test_without_torchvisions_data_patterns_stand_in_aloud(fake_torchvision, monkeypatch, capsys, why):
+    if why == "offline":
+        monkeypatch.setenv("DINOV2_EDU_OFFLINE", "1")
+        monkeypatch.setattr(cifar, "_network_answers", lambda url: pytest.fail("asked the network"))
+    elif why == "silent":
+        monkeypatch.setattr(fake_torchvision, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    else:
+        monkeypatch.setattr(fake_torchvision, "tgz_md5", "0" * 32)
+    with pytest.raises(DataUnavailable, match="DINOV2_EDU_CIFAR10"):
+        load_cifar10("train")
+    data = cifar10_or_patterns("train", 20)
+    said = {"offline": "DINOV2_EDU_OFFLINE is set", "silent": "does not answer", "wrong bytes": "could not"}[
+        why
+    ]
+    assert data.notice.startswith("These pictures are not CIFAR-10 but Patterns10") and said in data.notice
+    assert data.notice in capsys.readouterr().out
+    assert torch.equal(data.images, patterns10(20).images) and data.class_names == PATTERN_CLASSES
+    assert list(cache_dir().iterdir() if cache_dir().exists() else []) == []  # nothing half fetched
+
+
+def test_a_smaller_cifar10_has_an_even_share_of_every_class(source, monkeypatch, capsys):
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(source))
+    data = cifar10_or_patterns("train", 10)
+    assert data.labels.tolist() == list(range(10)) and data.notice == ""
+    assert data.name.endswith("10 of 20 pictures") and capsys.readouterr().out == ""
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("n", "message"), [(0, "asked for 0"), (50_001, "50000"), (21, "has 20 pictures")])
+def test_more_or_fewer_pictures_than_there_are(source, monkeypatch, n, message):
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(source))
+    with pytest.raises(ValueError, match=message):
+        cifar10_or_patterns("train", n)
+
+
+# --- sample photos
+
+
+@pytest.mark.parametrize("name", SAMPLE_IMAGES)
+def test_sample_photos_open_and_are_described(name):
+    picture = sample_image(name)
+    assert picture.mode == "RGB" and min(picture.size) >= 400
+    assert np.asarray(picture).std() > 20
+    sample = SAMPLE_IMAGES[name]
+    assert sample.credit and sample.licence and sample.source.startswith("https://")
+    assert 60 < len(sample.alt) < 300 and sample.alt.endswith(".")
+
+
+@pytest.mark.bad_input
+def test_an_unknown_or_missing_photo_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="no sample photo 'cat', only china, flower"):
+        sample_image("cat")
+    for absent in (lambda name: None, lambda name: type("Spec", (), {"submodule_search_locations": ["/no"]})):
+        monkeypatch.setattr(pictures, "find_spec", absent)
+        with pytest.raises(DataUnavailable, match="reinstall sklearn"):
+            sample_image("china")
