@@ -1,0 +1,155 @@
+"""Figures made of numbers: curves, histograms and bars.
+
+A series is an array of y values, or a pair (x, y). Series come in a dict from name to values; a name that
+holds a role of the palette ("teacher", "student temperature") takes that role's colour.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dinov2_edu.plots.palette import CYCLE, PALETTE, role_colour
+from dinov2_edu.plots.style import DASHES, Figure, Numbers, Series, draw_levels, draw_series, figure, styled
+
+
+@styled
+def plot_curves(
+    series: dict[str, Series],
+    *,
+    x_label: str,
+    y_label: str,
+    levels: dict[str, float] | None = None,
+    log_y: bool = False,
+    height: float = 3.2,
+) -> Figure:
+    """Draw named curves in one chart.
+
+    Args:
+        series: name to values.
+        x_label, y_label: what the axes measure, with the unit.
+        levels: name to y of horizontal reference lines, such as `{"ln K": 8.32}`.
+        log_y: whether the y axis is logarithmic.
+        height: of the figure in inches.
+
+    Raises:
+        ValueError: a series is empty, or its x and y differ in length.
+    """
+    drawing, grid = figure(height)
+    axes = grid[0, 0]
+    draw_series(axes, series)
+    draw_levels(axes, levels)
+    axes.set(xlabel=x_label, ylabel=y_label, yscale="log" if log_y else "linear")
+    if len(series) > 1:
+        legend_above(axes, len(series))
+    return drawing
+
+
+def legend_above(axes: Axes, entries: int) -> None:
+    """Put the legend above the chart, where it hides no data."""
+    spacing = {"borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.2}
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(entries, 3), **spacing)
+
+
+@styled
+def plot_histogram(
+    groups: dict[str, Numbers], *, x_label: str, y_label: str = "count", bins: int = 30
+) -> Figure:
+    """Draw histograms of several groups over the same bins.
+
+    Args:
+        groups: name to values.
+        x_label, y_label: what the axes measure.
+        bins: how many at most; whole numbers are binned by whole numbers.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    values = {name: np.asarray(group, dtype=float).ravel() for name, group in groups.items()}
+    everything = np.concatenate(list(values.values())) if values else np.zeros(0)
+    if everything.size == 0:
+        raise ValueError("wanted values to count, got none")
+    low, high = everything.min(), everything.max()
+    edges = np.histogram_bin_edges(everything, bins)
+    if np.all(
+        everything == np.round(everything)
+    ):  # bins that hold unlike many whole numbers would look spiky
+        step = np.ceil((high - low + 1) / bins)
+        edges = np.arange(low - 0.5, high + step, step)
+    drawing, grid = figure()
+    axes = grid[0, 0]
+    free = cycle(CYCLE)
+    colours = [role_colour(name) or next(free) for name in values]
+    for (name, group), colour, dash in zip(values.items(), colours, cycle(DASHES), strict=False):
+        look = {"facecolor": colour + "55", "edgecolor": colour, "linewidth": 1.6, "linestyle": dash}
+        axes.hist(group, edges, label=name, histtype="stepfilled", **look)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    if len(groups) > 1:
+        legend_above(axes, len(groups))
+    return drawing
+
+
+@styled
+def plot_few_shot(
+    shots: Sequence[int], accuracies: dict[str, Numbers], *, chance: float | None = None
+) -> Figure:
+    """Draw accuracy against the number of labels a class; repeats show as a band from lowest to highest.
+
+    Args:
+        shots: labels a class.
+        accuracies: name to accuracies in 0 to 1, (shots) or (repeats shots).
+        chance: accuracy of guessing, drawn as a dashed line.
+
+    Raises:
+        ValueError: the accuracies do not have one column for each number of labels.
+    """
+    means, bands = {}, {}
+    for name, values in accuracies.items():
+        table = np.atleast_2d(np.asarray(values, dtype=float))
+        if table.shape[1] != len(shots):
+            raise ValueError(f"{name}: wanted {len(shots)} accuracies a repeat, got shape {np.shape(values)}")
+        means[name], bands[name] = (np.asarray(shots), table.mean(0)), (table.min(0), table.max(0))
+    drawing, grid = figure()
+    axes = grid[0, 0]
+    draw_series(axes, means)
+    for line, (low, high) in zip(axes.get_lines(), bands.values(), strict=True):
+        axes.fill_between(shots, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    draw_levels(axes, None if chance is None else {"chance": chance})
+    axes.set_xscale("log")
+    axes.set_xticks(list(shots), [str(shot) for shot in shots])
+    axes.minorticks_off()
+    axes.set(xlabel="labels a class", ylabel="accuracy", ylim=(0, 1))
+    legend_above(axes, len(means))
+    return drawing
+
+
+@styled
+def plot_bars(
+    values: dict[str, float], *, x_label: str, highlight: str | None = None, percent: bool = False
+) -> Figure:
+    """Draw horizontal bars with their names and numbers written out.
+
+    Args:
+        values: name to number.
+        x_label: what is measured, with the unit.
+        highlight: the bar that the text is about.
+        percent: write 0.95 as 95.0 %.
+
+    Raises:
+        ValueError: there is no bar, or `highlight` is none of them.
+    """
+    if not values or (highlight is not None and highlight not in values):
+        raise ValueError(f"wanted bars, and highlight among them: got {sorted(values)} and {highlight!r}")
+    drawing, grid = figure(0.7 + 0.36 * len(values))
+    axes = grid[0, 0]
+    plain = {name: role_colour(name) or PALETTE["mask"] for name in values}
+    colours = [PALETTE["good"] if name == highlight else plain[name] for name in values]
+    bars = axes.barh(list(values), list(values.values()), color=colours, height=0.65)
+    texts = [f"{100 * value:.1f} %" if percent else f"{value:.4g}" for value in values.values()]
+    axes.bar_label(bars, texts, padding=4, fontsize=10.5)
+    axes.margins(x=0.16)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(x_label)
+    return drawing

@@ -1,0 +1,167 @@
+"""Small charts side by side: schedules, a training history, runs that collapse beside one that does not.
+
+Series are given as in `charts`.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.plots.style import (
+    Figure,
+    Numbers,
+    Series,
+    draw_levels,
+    draw_series,
+    figure,
+    hide_unused,
+    split_series,
+    styled,
+)
+
+HISTORY_PANELS = {
+    "loss": {"loss": "loss"},
+    "DINO loss": {"dino_local": "local", "dino_global": "global"},
+    "iBOT loss": {"ibot": "iBOT"},
+    "KoLeo loss": {"koleo": "KoLeo"},
+    "entropy of the targets": {"target_entropy": "class", "patch_target_entropy": "patch"},
+    "spread of the features": {"feature_spread": "spread"},
+    "k-NN accuracy": {"knn": "k-NN"},
+    "learning rate": {"lr": "student"},
+    "teacher momentum": {"momentum": "teacher"},
+    "teacher temperature": {"teacher_temperature": "teacher"},
+}
+"""Title of a panel to the keys of a training history that share it, each with its name there."""
+
+
+@styled
+def plot_panels(
+    panels: dict[str, dict[str, Series]],
+    *,
+    x_label: str,
+    columns: int = 2,
+    levels: dict[str, float] | None = None,
+) -> Figure:
+    """Draw several small charts side by side, one for each quantity.
+
+    Args:
+        panels: title to the series of that chart.
+        x_label: what all x axes measure.
+        columns: charts in a row.
+        levels: reference lines, drawn in every chart.
+
+    Raises:
+        ValueError: there is no panel, or a series is empty.
+    """
+    drawing, axes = panel_grid(len(panels), columns)
+    for place, (title, series) in zip(axes, panels.items(), strict=True):
+        draw_series(place, series)
+        draw_levels(place, levels)
+        place.set_title(title)
+        if len(series) > 1:
+            low, high = place.get_ylim()
+            place.set_ylim(low, high + 0.3 * (high - low))
+            place.legend(loc="upper left", ncols=2, handlelength=1.4, borderaxespad=0.1, columnspacing=1)
+    label_bottom(axes, columns, x_label)
+    return drawing
+
+
+def panel_grid(count: int, columns: int, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Begin a figure of `count` small charts.
+
+    Raises:
+        ValueError: `count` is 0.
+    """
+    if count < 1:
+        raise ValueError("wanted at least one panel, got none")
+    rows, columns = ceil(count / columns), min(columns, count)
+    drawing, grid = figure(2.0 * rows + 0.3, rows=rows, columns=columns, **options)
+    axes = hide_unused(grid.flat, count)
+    for place in axes:
+        place.locator_params(axis="both", nbins=4)
+    return drawing, axes
+
+
+def label_bottom(axes: Sequence[Axes], columns: int, x_label: str) -> None:
+    """Name the x axis under the lowest chart of each column."""
+    for place in axes[-columns:]:
+        place.set_xlabel(x_label)
+
+
+@styled
+def plot_history(history: dict[str, Numbers], *, smooth: int = 1) -> Figure:
+    """Draw a training history: a small chart for each kind of quantity that it holds.
+
+    Args:
+        history: name to one value a recorded step, with the steps under `step` (and `knn_step` for `knn`).
+        smooth: average the losses over this many records.
+
+    Raises:
+        ValueError: the history holds nothing that can be drawn.
+    """
+    panels = {}
+    for title, keys in HISTORY_PANELS.items():
+        width = smooth if title.endswith("loss") else 1
+        found = {
+            name: history_series(history, key, width)
+            for key, name in keys.items()
+            if has_values(history, key)
+        }
+        if found:
+            panels[title] = found
+    return plot_panels(panels, x_label="step")
+
+
+def has_values(history: dict[str, Numbers], key: str) -> bool:
+    """Whether the history recorded this quantity at all."""
+    return len(history.get(key, ())) > 0
+
+
+def history_series(history: dict[str, Numbers], key: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pair a recorded quantity with its steps, averaged over windows of `width` records."""
+    values = np.asarray(history[key], dtype=float)
+    steps = np.asarray(history[f"{key}_step" if has_values(history, f"{key}_step") else "step"], dtype=float)
+    width = max(1, min(width, len(values)))
+    mean = np.convolve(values, np.ones(width) / width, mode="valid")
+    return steps[width - 1 :], mean
+
+
+@styled
+def plot_runs(
+    runs: dict[str, Series],
+    *,
+    x_label: str,
+    y_label: str,
+    reference: str | None = None,
+    levels: dict[str, float] | None = None,
+    columns: int = 2,
+) -> Figure:
+    """Draw runs as small charts of one scale, so that they can be compared: a healthy run and collapsed ones.
+
+    Args:
+        runs: name of the run to its curve.
+        x_label, y_label: what the axes measure.
+        reference: the run that is drawn faintly behind all others.
+        levels: reference lines, drawn in every chart.
+        columns: charts in a row.
+
+    Raises:
+        ValueError: `reference` is not one of the runs, or a curve is empty.
+    """
+    if reference is not None and reference not in runs:
+        raise ValueError(f"reference must be one of the runs {sorted(runs)}, got {reference!r}")
+    drawing, axes = panel_grid(len(runs), columns, sharex=True, sharey=True)
+    for place, (name, run) in zip(axes, runs.items(), strict=True):
+        if reference is not None and name != reference:
+            place.plot(*split_series(runs[reference]), color=PALETTE["muted"], alpha=0.45, linewidth=1.4)
+        colour = PALETTE["good" if name == reference else "bad"]
+        place.plot(*split_series(run), color=colour)
+        draw_levels(place, levels)
+        place.set_title(name)
+    label_bottom(axes, columns, x_label)
+    drawing.supylabel(y_label, fontsize=10.5)
+    return drawing
