@@ -1,0 +1,75 @@
+# Two commands do everything on a fresh machine: `make book` and `make test`. `make help` lists the others.
+# Needs Python 3.10 or later and make; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT ?= 8000
+
+# CIFAR-10 as a local archive, for machines without a network; a path the reader sets wins.
+LOCAL_CIFAR10 := $(wildcard ../shared/cifar10/cifar10-jpeg.tar.xz)
+ifneq ($(LOCAL_CIFAR10),)
+export DINOV2_EDU_CIFAR10 ?= $(abspath $(LOCAL_CIFAR10))
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: help setup book test unit serve lint format strip address bench constraints clean distclean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## make .venv with everything that book and tests need
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed: make PYTHON=python3.11')"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test]"
+	touch $@
+
+book: setup ## execute the notebooks, build the book strictly, say where it lies
+	$(BIN)/python -m tools.build_book
+
+test: unit book ## all tests: package, book, pages in a browser, notebooks as in Colab
+	$(BIN)/python -m tools.browser
+	$(BIN)/python -m pytest -m "browser or slow"
+
+unit: setup ## the tests that need neither the book nor a browser
+	$(BIN)/python -m pytest -m "not browser and not slow"
+
+serve: ## show the built book at http://localhost:8000
+	@test -f _build/html/index.html || $(MAKE) book
+	@echo "The book is at http://localhost:$(PORT) (Ctrl+C ends it)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+lint: setup ## check style, notebooks and addresses
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.notebooks check
+	$(BIN)/python -m tools.address --check
+
+format: setup ## bring code and notebooks to the committed form
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/python -m tools.notebooks strip
+
+strip: setup ## clear the outputs of all notebooks
+	$(BIN)/python -m tools.notebooks strip
+
+address: setup ## spread the repository's address from _config.yml
+	$(BIN)/python -m tools.address
+
+bench: setup ## measure speed beside other libraries (installs them)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+constraints: setup ## renew constraints.txt: the newest set for every Python and system
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m tools.constraints
+
+clean: ## remove what was built; .venv stays
+	rm -rf _build build .pytest_cache .ruff_cache *.egg-info
+	find dinov2_edu tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv as well
+	rm -rf $(VENV)

@@ -1,0 +1,127 @@
+"""Exercises that check themselves: a reader's function beside the package's, on fresh random input.
+
+Each chapter has a module here with a dictionary `EXERCISES`. A notebook asks for one by chapter and name,
+`check("losses.koleo", my_koleo)`; `dinov2_edu.notebook.check` prints what `examine` below finds.
+"""
+
+import copy
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from dinov2_edu.exercises.compare import difference
+from dinov2_edu.shapes import describe, require
+
+N_DRAWS = 4
+"""Fresh random inputs that a reader's function has to answer."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function that a reader writes.
+
+    Attributes:
+        task: what the function computes, from what, in words; it completes "wanted: ...".
+        reference: the package's function. It gets the same inputs, and its result is the right one.
+        make_inputs: draws the inputs, name to value, from a `torch.Generator`. They are passed by position,
+            in the dictionary's order. Shapes should differ between draws where the function allows it.
+        hint: one sentence for a reader who is stuck.
+        mistakes: what went wrong, in words that complete "It looks as if ...", to a function that does it
+            wrong in that way. A reader's result that equals its result is told so.
+        tolerance: largest absolute or relative difference that passes.
+    """
+
+    task: str
+    reference: Callable[..., Any]
+    make_inputs: Callable[[torch.Generator], Mapping[str, Any]]
+    hint: str
+    mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: MappingProxyType({}))
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `examine` found: whether all draws passed, in words, and the two results that differ, if any."""
+
+    passed: bool
+    message: str
+    theirs: Any = None
+    wanted: Any = None
+
+
+def find_exercise(name: str) -> Exercise:
+    """Look an exercise up by `chapter.name`, such as `"losses.koleo"`.
+
+    Raises:
+        ValueError: no such chapter or exercise; the message lists what there is.
+    """
+    chapter, _, exercise = name.partition(".")
+    module = f"{__name__}.{chapter}"
+    known = chapter.isidentifier() and importlib.util.find_spec(module) is not None
+    require(known, f"no chapter {chapter!r}: exercises are named chapter.name, such as 'losses.koleo'")
+    exercises = importlib.import_module(module).EXERCISES
+    choices = ", ".join(f"{chapter}.{one}" for one in sorted(exercises))
+    require(exercise in exercises, f"there is no exercise {name!r}; this chapter has {choices}")
+    return exercises[exercise]
+
+
+def examine(exercise: Exercise, function: Callable[..., Any], *, generator: torch.Generator) -> Verdict:
+    """Run a reader's function on fresh inputs and hold each result to the reference's.
+
+    A wrong answer is no error here: an exception in the reader's function becomes part of the verdict.
+
+    Raises:
+        ValueError: `function` cannot be called.
+    """
+    require(callable(function), f"wanted your function itself, without brackets, got {describe(function)}")
+    for _ in range(N_DRAWS):
+        inputs = dict(exercise.make_inputs(generator))
+        wanted = exercise.reference(*copy.deepcopy(list(inputs.values())))
+        given = copy.deepcopy(list(inputs.values()))
+        try:
+            theirs = function(*given)
+        except NotImplementedError:
+            return _failed(exercise, inputs, "nothing is written yet")
+        except Exception as error:
+            return _failed(exercise, inputs, f"your function raised {type(error).__name__}: {error}")
+        problem = difference(theirs, wanted, tolerance=exercise.tolerance)
+        if problem:
+            problem += _known_mistake(exercise, inputs, theirs)
+            return _failed(exercise, inputs, problem, theirs, wanted)
+        changed = _changed_input(inputs, given)
+        if changed:
+            return _failed(
+                exercise, inputs, f"the result is right, but your function changed its input {changed}"
+            )
+    return Verdict(True, f"Solved: your function gives {exercise.task}, on {N_DRAWS} fresh random inputs.")
+
+
+def _failed(exercise: Exercise, inputs: Mapping[str, Any], problem: str, *results: Any) -> Verdict:
+    given = ", ".join(f"{name} = {describe(value)}" for name, value in inputs.items())
+    lines = [
+        f"Not yet: {problem}.",
+        f"Wanted: {exercise.task}.",
+        f"Given: {given}.",
+        f"Hint: {exercise.hint}",
+    ]
+    return Verdict(False, "\n".join(lines), *results)
+
+
+def _changed_input(inputs: Mapping[str, Any], given: list) -> str:
+    """Name the first tensor that the reader's function wrote into, or "" if there is none."""
+    for (name, before), now in zip(inputs.items(), given, strict=True):
+        if isinstance(before, torch.Tensor) and difference(now, before, tolerance=0):
+            return name
+    return ""
+
+
+def _known_mistake(exercise: Exercise, inputs: Mapping[str, Any], theirs: Any) -> str:
+    for words, wrong in exercise.mistakes.items():
+        if not difference(theirs, wrong(*copy.deepcopy(list(inputs.values()))), tolerance=exercise.tolerance):
+            return f". It looks as if {words}"
+    return ""

@@ -1,0 +1,138 @@
+"""What every notebook uses: `setup` at its start, `show_source` for code that is the lesson, `check`."""
+
+import ast
+import inspect
+import platform
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import dinov2_edu
+from dinov2_edu.exercises import Verdict, examine, find_exercise
+
+SEED = 0
+
+
+class Setup(NamedTuple):
+    """What `setup` hands to a notebook.
+
+    Attributes:
+        device: "cuda" where there is a GPU, else "cpu".
+        generator: a seeded `torch.Generator` on the CPU, to be passed on as `generator=`.
+    """
+
+    device: torch.device
+    generator: torch.Generator
+
+
+def setup(chapter: str) -> Setup:
+    """Begin a notebook: seed, choose the device, set the look of figures, and print what runs where.
+
+    The global seed of torch is set as well, because new modules draw their weights from it. Apple's GPU is
+    not chosen: it lacks double precision and some of the operations that the book uses.
+
+    Args:
+        chapter: the notebook's name without its ending, such as `"01_crops"`.
+    """
+    from dinov2_edu.plots import style
+
+    torch.manual_seed(SEED)
+    style.use()
+    _sharp_figures()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    else:
+        threads = torch.get_num_threads()
+        where = f"the CPU ({threads} {'thread' if threads == 1 else 'threads'})"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}, seed {SEED}"
+    print(f"{chapter} runs on {where}: dinov2_edu {dinov2_edu.__version__}, {versions}")
+    return Setup(device, torch.Generator().manual_seed(SEED))
+
+
+def _sharp_figures() -> None:
+    """Draw inline figures at twice the resolution; outside a notebook there is nothing to set."""
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
+
+
+def show_source(thing: Callable[..., Any] | type) -> None:
+    """Show the code of a function, method or class as the package has it.
+
+    The docstring is cut to its first line, so that the code stays in view.
+
+    Raises:
+        ValueError: the object has no Python source, such as a number or a function of torch's C++ core.
+    """
+    from IPython.display import Markdown, display
+
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    try:
+        lines, first = inspect.getsourcelines(thing)
+        path = Path(inspect.getsourcefile(thing))
+    except TypeError as error:
+        raise ValueError(f"show_source wants a function or class written in Python: {error}") from error
+    parts = path.parts
+    inside = "/".join(parts[parts.index("dinov2_edu") :]) if "dinov2_edu" in parts else path.name
+    code = _shorten_docstring(textwrap.dedent("".join(lines)))
+    display(Markdown(f"`{inside}`, line {first}:\n\n````python\n{code.rstrip()}\n````"))
+
+
+def _shorten_docstring(code: str) -> str:
+    lines = code.splitlines(keepends=True)
+    for node in reversed(list(ast.walk(ast.parse(code)))):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or ast.get_docstring(node) is None:
+            continue
+        text = node.body[0]
+        if text.end_lineno > text.lineno:
+            first = lines[text.lineno - 1].rstrip()
+            lines[text.lineno - 1 : text.end_lineno] = [f'{first}"""\n']
+    return "".join(lines)
+
+
+def check(name: str, function: Callable[..., Any]) -> None:
+    """Judge a reader's solution of an exercise and print what was found; a wrong answer raises nothing.
+
+    Args:
+        name: chapter and exercise, such as `"losses.koleo"`.
+        function: the reader's function.
+
+    Raises:
+        ValueError: there is no such exercise, or `function` cannot be called.
+    """
+    exercise = find_exercise(name)
+    generator = torch.Generator()
+    generator.seed()  # fresh inputs every time: a solution must not fit one draw
+    verdict = examine(exercise, function, generator=generator)
+    print(verdict.message)
+    if _is_picture(verdict.theirs) and _is_picture(verdict.wanted):
+        _show_difference(verdict)
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and min(value.shape) >= 4
+
+
+def _show_difference(verdict: Verdict) -> None:
+    """Draw two matrices that should be equal, and where they are not."""
+    from IPython.display import display
+
+    from dinov2_edu.plots import style
+
+    theirs, wanted = (value.detach().cpu().double().numpy() for value in (verdict.theirs, verdict.wanted))
+    if theirs.shape != wanted.shape:
+        return
+    figure, axes = style.figure(2.2, columns=3)
+    panels = {"yours": theirs, "wanted": wanted, "difference": abs(theirs - wanted)}
+    for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
+        limits = {} if title == "difference" else {"vmin": wanted.min(), "vmax": wanted.max()}
+        style.bare(axis).imshow(values, aspect="auto", cmap="cividis", **limits)
+        axis.set_title(title)
+    display(figure)

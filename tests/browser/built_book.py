@@ -1,0 +1,56 @@
+"""The built book as the tests see it: its pages, a server's answers, and what went wrong on a page."""
+
+import json
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, Response, Route
+
+BUILT = Path(__file__).parents[2] / "_build" / "html"
+SUB_PATH = "/inside-dinov2/"
+"""GitHub Pages serves a project under a folder of its own, never at the root."""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves the built book below `SUB_PATH` and nothing else."""
+
+    def translate_path(self, path: str) -> str:
+        inside = path.startswith(SUB_PATH)
+        return super().translate_path("/" + path.removeprefix(SUB_PATH) if inside else "/no-such-file")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def built_pages() -> list[str]:
+    """The pages of the last build; files that an older build left behind are not among them."""
+    index = BUILT / "searchindex.js"
+    if not index.exists():
+        return []
+    content = json.loads(index.read_text("utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
+    return [f"{name}.html" for name in [*content["docnames"], "search", "genindex"]]
+
+
+class Watched:
+    """What went wrong on a page: errors in the console, answers of 400 and above, other hosts asked."""
+
+    def __init__(self, page: Page, site: str):
+        self.complaints: list[str] = []
+        self._host = urlsplit(site).netloc
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        page.on("response", self._answered)
+        page.route("**/*", self._asked)
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status}: {response.url}")
+
+    def _asked(self, route: Route) -> None:
+        address = urlsplit(route.request.url)
+        if address.netloc == self._host or address.scheme in {"blob", "data"}:
+            route.continue_()
+        else:
+            self.complaints.append(f"another host was asked: {route.request.url}")
+            route.abort()

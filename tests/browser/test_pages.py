@@ -1,0 +1,151 @@
+"""Every page of the built book, in a real browser with every other host refused."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import axe_playwright_python
+import pytest
+from built_book import built_pages
+
+from tools.address import slug_in_config
+from tools.notebooks import FOLDER
+
+PAGES = built_pages()
+NOTEBOOKS = sorted(f"notebooks/{path.stem}.html" for path in FOLDER.glob("*.ipynb"))
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+PHONE = 360
+MAX_WIDGET_BYTES = 1_500_000
+
+
+class Page(HTMLParser):
+    """What a page links to, and the ids it can be linked at."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links, self.ids = [], set()
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.add(found["id"])
+        self.links += [found[key] for key in ("href", "src") if found.get(key)]
+
+
+def open_formulas(page):
+    """Wait until MathJax has drawn what it was given."""
+    page.wait_for_function(
+        "() => !window.MathJax || MathJax.startup?.promise?.then(() => true)", timeout=20_000
+    )
+
+
+def test_there_are_pages(built):
+    assert {"book/index.html", "search.html", *NOTEBOOKS} <= set(PAGES)
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_and_the_console_is_silent(visit, path, dark):
+    with visit(path, dark=dark) as page:
+        open_formulas(page)
+        page.wait_for_timeout(300)  # a11y.js repairs what the theme adds after loading
+        assert page.evaluate("document.documentElement.dataset.theme") in ("dark" if dark else "light", None)
+        page.evaluate(AXE)
+        found = page.evaluate("axe.run({preload: false, resultTypes: ['violations']})")["violations"]
+    said = [f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes'][:3]]}" for one in found]
+    assert not said, "\n".join(said)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_phone_width_needs_no_sideways_scrolling(visit, path):
+    with visit(path, width=PHONE, height=740) as page:
+        open_formulas(page)
+        widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert widths[0] <= widths[1]
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, "book/index.html"])
+def test_formulas_are_drawn_from_our_own_files(visit, path):
+    asked = []
+    with visit(path) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload(wait_until="load")
+        open_formulas(page)
+        raw = page.locator(".math:not(:has(mjx-container))").count()
+        drawn = page.locator(".math mjx-container").count()
+        errors = page.locator("mjx-merror, [data-mjx-error]").count()
+        page.evaluate("document.fonts.ready")
+    assert raw == 0 and errors == 0
+    if drawn:
+        assert any("/vendor/mathjax/tex-mml-chtml.js" in url for url in asked)
+        assert any("/vendor/mathjax/output/chtml/fonts/" in url for url in asked)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_internal_links_lead_somewhere(built, path):
+    page, here, broken = Page(built / path), built / path, []
+    for link in page.links:
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:
+            continue
+        target = (here.parent / unquote(parts.path)).resolve() if parts.path else here
+        target = target / "index.html" if target.is_dir() else target
+        if not target.exists():
+            broken.append(link)
+        elif parts.fragment and target.suffix == ".html" and parts.fragment not in {"", "top"}:
+            ids = page.ids if target == here else Page(target).ids
+            if unquote(parts.fragment) not in ids:
+                broken.append(link)
+    assert not broken
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_figures_have_words_and_widgets_are_light(built, path):
+    text = (built / path).read_text("utf-8")
+    for image in re.findall(r"<img[^>]*_images/[^>]*>", text):
+        alt = re.search(r'alt="([^"]*)"', image)
+        assert alt and len(alt[1]) >= 30 and "_images/" not in alt[1], image
+    state = re.search(
+        r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', text, re.DOTALL
+    )
+    assert state is None or len(state[1]) <= MAX_WIDGET_BYTES
+    assert state is None or json.loads(state[1])["state"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_the_launch_button_opens_the_notebook_in_colab(visit, path):
+    notebook = path.replace(".html", ".ipynb")
+    with visit(path) as page:
+        links = page.locator("a[href*='colab.research.google.com']").evaluate_all(
+            "(all) => all.map((a) => a.href)"
+        )
+    assert links == [f"https://colab.research.google.com/github/{slug_in_config()}/blob/main/{notebook}"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_every_control_on_a_page_started(visit, path):
+    with visit(path) as page:
+        views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+        started = page.locator(".widget-host[data-ready], .widget-note")
+        if views:
+            started.nth(views - 1).wait_for(state="attached", timeout=15_000)
+        assert started.count() == views
+        assert page.locator(".widget-note").count() == page.locator(".tag_needs-python .widget-note").count()
+
+
+def test_search_finds_a_chapter(visit):
+    with visit("search.html?q=temperature") as page:
+        page.locator("#search-results li a").first.wait_for(timeout=15_000)
+        assert page.locator("#search-results li a[href*='notebooks/']").count() >= 1
+
+
+def test_each_page_says_what_it_is_about(built):
+    for path in ["book/index.html", *NOTEBOOKS]:
+        text = (built / path).read_text("utf-8")
+        assert re.search(r'<meta (name="description"|property="og:description") content="[^"]{40,}', text), (
+            path
+        )
+        assert '<link rel="canonical"' in text, path

@@ -1,0 +1,115 @@
+"""The host that runs widgets without a kernel: what it shows, shares, decodes and refuses."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+HOST = (Path(__file__).parents[2] / "book/_static/js/widget_host.js").read_text("utf-8")
+COUNTER = """export default {
+    initialize({ model }) { window.started = (window.started ?? 0) + 1; },
+    render({ model, el }) {
+        const button = document.createElement("button");
+        const write = () => { button.textContent = `count ${model.get("n")}`; };
+        button.onclick = () => { model.set("n", model.get("n") + 1); model.save_changes(); };
+        model.on("change:n change:unused", write);
+        write();
+        el.append(button);
+    },
+};"""
+BYTES = """export default async () => ({
+    render({ model, el }) {
+        const values = new Float32Array(model.get("data").buffer);
+        el.append(Array.from(values).join(" "), " ", model.get("nested").inner[1].getUint8(0).toString());
+    },
+});"""
+BROKEN = 'export default { render() { throw new Error("on purpose"); } };'
+
+
+def anywidget(esm, **values):
+    """A widget's entry in the embedded state."""
+    return {"model_module": "anywidget", "model_name": "AnyModel", "state": {"_esm": esm, **values}}
+
+
+@pytest.fixture
+def host(chromium):
+    """Show a page with the given state and views, run the host on it, and hand the page over."""
+    context = chromium.new_context()
+
+    def show(state, *views):
+        page = context.new_page()
+        page.errors = []
+        page.on("console", lambda line: page.errors.append(line.text) if line.type == "error" else None)
+        embedded = json.dumps({"state": state, "version_major": 2})
+        places = "".join(
+            f'<script type="application/vnd.jupyter.widget-view+json">{{"model_id": "{view}"}}</script>'
+            for view in views
+        )
+        page.set_content(
+            f'<body><script type="application/vnd.jupyter.widget-state+json">{embedded}</script>{places}'
+            f"<script>{HOST}</script>"
+        )
+        page.locator(".widget-host[data-ready], .widget-note").nth(len(views) - 1).wait_for(state="attached")
+        return page
+
+    yield show
+    context.close()
+
+
+def test_a_control_answers_without_a_kernel(host):
+    page = host({"a": anywidget(COUNTER, n=3)}, "a")
+    page.get_by_role("button", name="count 3").click()
+    assert page.get_by_role("button", name="count 4").is_visible()
+
+
+def test_two_views_of_one_widget_share_its_values(host):
+    page = host({"a": anywidget(COUNTER, n=3)}, "a", "a")
+    page.get_by_role("button").nth(1).click()
+    assert page.get_by_role("button").all_inner_texts() == ["count 4", "count 4"]
+    assert page.evaluate("window.started") == 1
+
+
+def test_two_widgets_of_one_kind_do_not_share_values(host):
+    page = host({"a": anywidget(COUNTER, n=3), "b": anywidget(COUNTER, n=7)}, "a", "b")
+    page.get_by_role("button").nth(1).click()
+    assert page.get_by_role("button").all_inner_texts() == ["count 3", "count 8"]
+
+
+def test_bytes_arrive_as_they_were_left(host):
+    data = base64.b64encode(bytes.fromhex("0000803f000000c0")).decode()  # 1 and -2 as little-endian float32
+    entry = anywidget(BYTES, nested={"inner": [0, None]})
+    entry["buffers"] = [
+        {"path": ["data"], "encoding": "base64", "data": data},
+        {"path": ["nested", "inner", 1], "encoding": "base64", "data": base64.b64encode(b"\x2a").decode()},
+    ]
+    assert host({"a": entry}, "a").locator(".widget-host").inner_text() == "1 -2 42"
+
+
+def test_a_style_sheet_is_added_once(host):
+    entries = {name: anywidget(COUNTER, n=1, _css="button { color: rgb(1, 2, 3) }") for name in "ab"}
+    page = host(entries, "a", "b")
+    assert page.locator("style").count() == 1
+    assert page.get_by_role("button").first.evaluate("(b) => getComputedStyle(b).color") == "rgb(1, 2, 3)"
+
+
+def test_a_control_of_ipywidgets_is_replaced_by_a_sentence(host):
+    slider = {
+        "model_module": "@jupyter-widgets/controls",
+        "model_name": "IntSliderModel",
+        "state": {"value": 3},
+    }
+    page = host({"slider": slider, "a": anywidget(COUNTER, n=3)}, "slider", "a")
+    assert "needs Python" in page.locator(".widget-note").inner_text()
+    assert page.get_by_role("button", name="count 3").is_visible()
+
+
+def test_a_broken_control_leaves_a_sentence_and_the_others_run(host):
+    page = host({"bad": anywidget(BROKEN), "a": anywidget(COUNTER, n=3)}, "bad", "a")
+    assert "could not start" in page.locator(".widget-note").inner_text()
+    assert page.locator(".widget-host").count() == 1
+    assert any("on purpose" in line for line in page.errors)
+
+
+def test_a_view_without_state_leaves_a_sentence(host):
+    assert "needs Python" in host({}, "gone").locator(".widget-note").inner_text()

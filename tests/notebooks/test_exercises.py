@@ -1,0 +1,43 @@
+"""In every chapter the unfilled stub of an exercise is told what is wanted, and the solution passes."""
+
+import ast
+import re
+
+import pytest
+
+from tools.notebooks import FOLDER, python_of, read, source, tags
+
+
+def cells_with(tag):
+    """All cells of the book that have a tag, as test parameters: the notebook's path and the code."""
+    return [
+        pytest.param(path, source(cell), id=f"{path.stem}-{cell['id']}")
+        for path in sorted(FOLDER.glob("*.ipynb"))
+        for cell in read(path)["cells"]
+        if tag in tags(cell)
+    ]
+
+
+def run(path, code, capsys):
+    """Run a cell after the notebook's import statements alone; return what it prints."""
+    statements = ast.parse(python_of(read(path))).body
+    imports = [one for one in statements if isinstance(one, (ast.Import, ast.ImportFrom))]
+    names = {}
+    exec(compile(ast.Module(imports, []), str(path), "exec"), names)
+    capsys.readouterr()
+    exec(compile(code, str(path), "exec"), names)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("path", "code"), cells_with("exercise"))
+def test_an_unfilled_stub_is_told_what_is_wanted(path, code, capsys):
+    said = run(path, code, capsys)
+    assert said.startswith("Not yet: ")
+    assert re.search(r"^Wanted: .{20,}", said, re.MULTILINE) and re.search(
+        r"^Hint: .{10,}", said, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(("path", "code"), cells_with("solution"))
+def test_a_solution_passes(path, code, capsys):
+    assert run(path, code, capsys).startswith("Solved: ")

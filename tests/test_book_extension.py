@@ -1,0 +1,137 @@
+"""What the pages need beyond Jupyter Book: boxes, words for figures, docstrings, stale runs, formulas."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from docutils import nodes
+from docutils.utils import new_document
+from jupyter_cache import get_cache
+
+from tools import book_extension
+from tools.notebooks import METADATA
+
+
+def quote(*parts):
+    """A document that holds one quote of one paragraph."""
+    document = new_document("page")
+    document += nodes.block_quote("", nodes.paragraph("", "", *parts))
+    return document
+
+
+@pytest.mark.parametrize(
+    ("parts", "classes"),
+    [
+        ([nodes.strong("", "Predict."), nodes.Text(" What?")], ["box", "box-predict"]),
+        ([nodes.Text(""), nodes.strong("", "Paper and code differ.")], ["box", "box-paper-and-code-differ"]),
+        ([nodes.Text("Said "), nodes.strong("", "somebody.")], []),
+        ([], []),
+    ],
+)
+def test_a_quote_that_begins_with_bold_words_becomes_a_box(parts, classes):
+    document = quote(*parts)
+    book_extension.mark_boxes(None, document)
+    assert document.next_node(nodes.block_quote)["classes"] == classes
+
+
+def figure_page(*, alt=None, caption=None):
+    """A page with one cell that made one picture."""
+    bundle = nodes.container(nb_element="mime_bundle")
+    bundle += nodes.container(
+        "", nodes.image(uri="x.png", **({"alt": alt} if alt else {})), mime_type="image/png"
+    )
+    cell = nodes.container(nb_element="cell_code", cell_index=6)
+    cell += nodes.figure("", bundle, nodes.caption("", caption)) if caption else bundle
+    document = new_document("page")
+    document += cell
+    return document
+
+
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        ({"alt": "Bars.", "caption": "Five bars."}, []),
+        ({"caption": "Five bars."}, ["the figure of cell 7 has no alt text"]),
+        ({"alt": "Bars."}, ["the figure of cell 7 has no caption"]),
+        ({}, ["the figure of cell 7 has no alt text", "the figure of cell 7 has no caption"]),
+    ],
+)
+def test_a_figure_without_words_is_warned_of(monkeypatch, words, warnings):
+    said = []
+    monkeypatch.setattr(book_extension.LOGGER, "warning", lambda text, **_: said.append(text.split(":")[0]))
+    app = SimpleNamespace(env=SimpleNamespace(docname="page"))
+    book_extension.demand_words_for_figures(app, figure_page(**words))
+    assert said == warnings
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("masks `b n`; True = masked", "masks ``b n``; True = masked"),
+        ("already ``code``", "already ``code``"),
+        ("the norm |x| of `a|b`", r"the norm \|x\| of ``a|b``"),
+        ("Axes:", "Axes::\n"),
+        ("Raises:", "Raises:"),
+    ],
+)
+def test_docstrings_are_read_as_markdown(line, wanted):
+    lines = [line]
+    book_extension.read_as_markdown(None, "function", "f", None, None, lines)
+    assert "\n".join(lines) == wanted
+
+
+def test_the_palette_reaches_every_page():
+    context = {"metatags": "<meta>"}
+    book_extension.add_colours(None, "page", "page.html", context, None)
+    assert (
+        context["metatags"].startswith("<meta><style>:root {")
+        and "--edu-global-crop: #" in context["metatags"]
+    )
+
+
+def test_formulas_come_from_the_book_itself():
+    config = SimpleNamespace(mathjax_path="https://elsewhere")
+    book_extension.use_own_mathjax(None, config)
+    folder = book_extension.mathjax_folder()
+    assert config.mathjax_path.endswith(book_extension.MATHJAX_PARTS[0])
+    assert all((folder / part).exists() for part in book_extension.MATHJAX_PARTS)
+
+
+def test_without_the_package_formulas_stay_with_their_host(monkeypatch):
+    monkeypatch.setattr(book_extension, "mathjax_folder", lambda: None)
+    config = SimpleNamespace(mathjax_path="https://elsewhere")
+    book_extension.use_own_mathjax(None, config)
+    assert config.mathjax_path == "https://elsewhere"
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of one notebook with a stored run, and the call that looks for stale ones."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")], metadata=METADATA)
+    path = tmp_path / "01_a.ipynb"
+    nbformat.write(notebook, path)
+    cache = get_cache(tmp_path / "_build" / ".jupyter_cache")
+    cache.cache_notebook_file(path, check_validity=False)
+    env = SimpleNamespace(
+        found_docs={"01_a", "index"},
+        doc2path=lambda page: tmp_path / (f"{page}.ipynb" if page == "01_a" else f"{page}.md"),
+        mystnb_config=SimpleNamespace(execution_cache_path=""),
+    )
+    app = SimpleNamespace(outdir=str(tmp_path / "_build" / "html"))
+    state = SimpleNamespace(uses="first", n_runs=lambda: len(cache.list_cache_records()))
+    monkeypatch.setattr(book_extension, "fingerprint", lambda code: state.uses)
+    state.look = lambda: book_extension.forget_stale_runs(app, env, set(), set(), set())
+    state.record = Path(tmp_path / "_build" / ".fingerprints.json")
+    state.store = lambda: cache.cache_notebook_file(path, check_validity=False, overwrite=True)
+    return state
+
+
+def test_a_run_is_forgotten_when_what_it_used_changed(book):
+    assert book.look() == ["01_a"] and book.n_runs() == 0
+    assert json.loads(book.record.read_text()) == {"01_a": "first"}
+    book.store()
+    assert book.look() == [] and book.n_runs() == 1
+    book.uses = "second"
+    assert book.look() == ["01_a"] and book.n_runs() == 0

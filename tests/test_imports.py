@@ -1,0 +1,160 @@
+"""Imports in the package point down only, and heavy libraries stay where they belong."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from tools.imports import PACKAGE, fingerprint, imported_names, imports_of_modules, needed_modules
+
+FLOORS = {
+    "shapes": 0,
+    "crops": 1,
+    "masking": 1,
+    "vit": 1,
+    "heads": 1,
+    "losses": 1,
+    "schedules": 1,
+    "ema": 1,
+    "data": 1,
+    "weights": 2,
+    "features": 2,
+    "probe": 2,
+    "training": 2,
+    "plots": 3,
+    "widgets": 4,
+    "exercises": 4,
+    "notebook": 4,
+}
+"""Each file or folder of the package and its floor: a module may import from the floors below its own."""
+
+SAME_FLOOR = {
+    ("features", "weights"),
+    ("probe", "features"),
+    ("probe", "weights"),
+    ("training", "features"),
+    ("training", "probe"),
+    ("notebook", "exercises"),
+}
+"""What may be imported although it is on the same floor: from the first of a pair to the second."""
+
+ONLY_FROM = {"plots": {"shapes"}}
+"""Modules that may import no more than these, whatever their floor allows."""
+
+
+def unit(name: str) -> str:
+    """The file or folder of the package that a name belongs to: `dinov2_edu.plots.style` -> `plots`."""
+    return [*name.split("."), ""][1]
+
+
+def breaches(imports: dict[str, Iterable[str]]) -> list[str]:
+    """Every import within the package that the table above forbids."""
+    found = set()
+    for module, names in imports.items():
+        source = unit(module)
+        for target in {unit(name) for name in names if name.startswith(f"{PACKAGE}.")} & set(FLOORS):
+            if target == source or not source:
+                continue
+            below = FLOORS[target] < FLOORS[source] or (source, target) in SAME_FLOOR
+            if not below or target not in ONLY_FROM.get(source, FLOORS):
+                found.add(f"{source} imports {target}")
+    return sorted(found)
+
+
+def test_every_module_has_a_floor():
+    assert {unit(module) for module in imports_of_modules()} - {""} <= set(FLOORS)
+
+
+def test_imports_point_down():
+    assert breaches(imports_of_modules()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("crops", "masking"),
+        ("losses", "training.step"),
+        ("weights", "features"),
+        ("features", "plots"),
+        ("plots", "crops"),
+        ("vit", "widgets.crops"),
+    ],
+)
+def test_a_forbidden_import_is_seen(module, name):
+    assert breaches({f"{PACKAGE}.{module}": {f"{PACKAGE}.{name}"}})
+
+
+def test_the_package_itself_imports_nothing():
+    assert imports_of_modules()[PACKAGE] == set()
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "IPython", "ipywidgets", "anywidget"])
+def test_pictures_and_controls_stay_out_of_the_lower_floors(library):
+    for module, names in imports_of_modules().items():
+        if FLOORS.get(unit(module), 9) <= 2:
+            assert library not in {name.split(".")[0] for name in names}, module
+
+
+@pytest.mark.parametrize("floor", ["plots", "widgets"])
+def test_torch_stays_out_of_plots_and_widgets(floor):
+    for module, names in imports_of_modules().items():
+        if unit(module) == floor:
+            assert "torch" not in {name.split(".")[0] for name in names}, module
+
+
+def test_the_package_imports_without_torch_being_loaded():
+    code = f"import sys, {PACKAGE}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_relative_imports_and_imports_inside_functions_are_read():
+    code = "def f():\n    from . import step\n    from ..heads import ProjectionHead\nimport torch.nn as nn"
+    names = imported_names(code, "dinov2_edu.training.loop")
+    assert names == {
+        "dinov2_edu.training",
+        "dinov2_edu.training.step",
+        "dinov2_edu.heads",
+        "dinov2_edu.heads.ProjectionHead",
+        "torch.nn",
+    }
+    assert "dinov2_edu.training.step" in imported_names(
+        "from . import step", "dinov2_edu.training", is_package=True
+    )
+
+
+def make_package(root):
+    """A package of three modules, of which `losses` imports `shapes` and nobody imports `vit`."""
+    folder = root / PACKAGE
+    folder.mkdir()
+    for name, code in {
+        "__init__": "",
+        "shapes": "x = 1",
+        "vit": "",
+        "losses": "from .shapes import x",
+    }.items():
+        (folder / f"{name}.py").write_text(code)
+    return folder
+
+
+def test_needed_modules_follow_imports(tmp_path):
+    make_package(tmp_path)
+    needed = needed_modules({"dinov2_edu.losses", "dinov2_edu.losses.koleo_loss"}, tmp_path)
+    assert needed == {"dinov2_edu", "dinov2_edu.losses", "dinov2_edu.shapes"}
+
+
+def test_a_notebook_runs_again_only_when_what_it_uses_changed(tmp_path, monkeypatch):
+    folder = make_package(tmp_path)
+    code = "from dinov2_edu.losses import x"
+    first = fingerprint(code, tmp_path)
+    (folder / "vit.py").write_text("y = 2")
+    assert fingerprint(code, tmp_path) == first
+    (folder / "shapes.py").write_text("x = 3")
+    second = fingerprint(code, tmp_path)
+    assert second != first
+    (folder / "assets").mkdir()
+    (folder / "assets" / "book.json").write_text("{}")
+    third = fingerprint(code, tmp_path)
+    assert third != second
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", "elsewhere")
+    assert fingerprint(code, tmp_path) != third

@@ -1,0 +1,200 @@
+"""What notebooks use: the set-up, the source of a function, and exercises that check themselves."""
+
+import importlib.machinery
+import sys
+import types
+
+import pytest
+import torch
+
+from dinov2_edu.exercises import Exercise, examine, find_exercise
+from dinov2_edu.exercises.compare import difference
+from dinov2_edu.notebook import check, setup, show_source
+from dinov2_edu.shapes import check_images
+
+
+def softmax(logits, temperature):
+    return torch.softmax(logits / temperature, -1)
+
+
+EXERCISE = Exercise(
+    task="the softmax of `logits` (b, k) at a temperature",
+    reference=softmax,
+    make_inputs=lambda generator: {"logits": torch.randn(5, 6, generator=generator), "temperature": 0.5},
+    hint="Divide first.",
+    mistakes={"the temperature was multiplied instead of divided by": lambda x, t: torch.softmax(x * t, -1)},
+)
+
+
+def judge(function, exercise=EXERCISE):
+    return examine(exercise, function, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Register the exercise above as `losses.softmax`."""
+    name = "dinov2_edu.exercises.losses"
+    module = types.ModuleType(name)
+    module.EXERCISES = {"softmax": EXERCISE}
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_setup_seeds_and_says_where_it_runs(capsys):
+    first = setup("05_losses")
+    drawn = torch.rand(3, generator=first.generator), torch.rand(3)
+    second = setup("05_losses")
+    assert torch.equal(drawn[0], torch.rand(3, generator=second.generator))
+    assert torch.equal(drawn[1], torch.rand(3))
+    said = capsys.readouterr().out
+    assert said.startswith("05_losses runs on ") and torch.__version__ in said and "seed 0" in said
+    assert first.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def shown(monkeypatch, thing):
+    """The Markdown that show_source displays."""
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
+    show_source(thing)
+    return found[0]
+
+
+def test_show_source_gives_file_line_and_code(monkeypatch):
+    text = shown(monkeypatch, check_images)
+    assert text.startswith("`dinov2_edu/shapes.py`, line ")
+    assert 'wanted = f"a batch of images' in text
+    assert "Refuse anything that is not a non-empty batch" in text
+    assert "ValueError: wrong type, rank" not in text  # the rest of the docstring is left out
+    compile(text.split("````python\n")[1].split("````")[0], "shown", "exec")
+
+
+def test_show_source_cuts_the_docstrings_of_methods_too(monkeypatch):
+    text = shown(monkeypatch, Exercise)
+    assert "One function that a reader writes." in text and "Attributes:" not in text
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("thing", [3, torch.add, "koleo_loss"])
+def test_show_source_refuses_what_has_no_source(thing):
+    with pytest.raises(ValueError, match="written in Python"):
+        show_source(thing)
+
+
+def test_a_right_answer_passes():
+    verdict = judge(
+        lambda logits, temperature: (logits / temperature).exp() / (logits / temperature).exp().sum(-1, True)
+    )
+    assert verdict.passed and verdict.message.startswith("Solved: ") and "softmax" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x, t: None, "the result is None (is there a `return`?)"),
+        (lambda x, t: softmax(x, t)[0], "has shape (6,), wanted (5, 6)"),
+        (lambda x, t: softmax(x, t) > 0.1, "has dtype bool, wanted float32"),
+        (
+            lambda x, t: softmax(x, t).index_fill(0, torch.tensor(2), 0.0),
+            "6 of 30 entries of the result differ",
+        ),
+        (lambda x, t: softmax(x, t) * float("nan"), "30 of 30 entries"),
+        (lambda x, t: softmax(x * t, 1.0), "the temperature was multiplied instead of divided by"),
+        (lambda x, t: x.no_such_thing(), "your function raised AttributeError"),
+        (lambda x: x, "your function raised TypeError"),
+        (lambda x, t: softmax(x.mul_(1 / t), 1.0), "your function changed its input logits"),
+        (lambda x, t: "softmax", "the result is 'softmax' (str)"),
+    ],
+)
+def test_a_wrong_answer_is_told_what_differs(function, words):
+    verdict = judge(function)
+    assert not verdict.passed and verdict.message.startswith("Not yet: ") and words in verdict.message
+    assert "Wanted: the softmax of" in verdict.message and "Hint: Divide first." in verdict.message
+    assert "logits = a float32 tensor of shape (5, 6)" in verdict.message
+
+
+def test_a_stub_that_is_not_implemented_is_told_so():
+    def stub(logits, temperature):
+        raise NotImplementedError
+
+    assert "nothing is written yet" in judge(stub).message
+
+
+def test_an_answer_that_fits_one_draw_only_fails():
+    remembered = []
+
+    def first_answer_for_ever(logits, temperature):
+        remembered.append(softmax(logits, temperature))
+        return remembered[0]
+
+    assert not judge(first_answer_for_ever).passed
+
+
+def test_the_worst_entry_is_named():
+    wanted = torch.zeros(3, 4)
+    theirs = wanted.clone()
+    theirs[1, 2], theirs[2, 0] = 0.5, -2.0
+    assert (
+        difference(theirs, wanted, tolerance=1e-4)
+        == "2 of 12 entries of the result differ, most at [2, 0]: -2, wanted 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "wanted", "words"),
+    [
+        (2.5, 2.0, "the result is 2.5, wanted 2"),
+        ((1, 2), (1, 3), "the result[1] is 2, wanted 3"),
+        ((1,), (1, 3), "the result is 1 values, wanted 2 values"),
+        ({"a": 1}, {"b": 1}, "the keys ['a'], wanted a dictionary with the keys ['b']"),
+        ({"a": 1}, {"a": 2}, "the result['a'] is 1, wanted 2"),
+        ("x", "y", "the result is 'x' (str), wanted 'y' (str)"),
+        (torch.ones(1), torch.ones(1), ""),
+        (torch.tensor(float("nan")), torch.tensor(float("nan")), ""),
+        (torch.ones(2, dtype=torch.float64), torch.ones(2), ""),
+        (1, True, "has dtype int64, wanted bool"),
+    ],
+)
+def test_differences_in_words(theirs, wanted, words):
+    said = difference(theirs, wanted, tolerance=1e-4)
+    assert (words in said) if words else said == ""
+
+
+def test_check_prints_the_verdict_and_raises_nothing(known, capsys):
+    check("losses.softmax", softmax)
+    assert capsys.readouterr().out.startswith("Solved: ")
+    check("losses.softmax", lambda logits, temperature: None)
+    assert capsys.readouterr().out.startswith("Not yet: ")
+
+
+def test_check_draws_the_difference_of_two_matrices(known, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("IPython.display.display", drawn.append)
+    check("losses.softmax", lambda logits, temperature: softmax(logits, 3.0))
+    assert [axes.get_title("left") for axes in drawn[0].axes] == ["yours", "wanted", "difference"]
+
+
+def test_check_draws_fresh_inputs_every_time(known, capsys):
+    seen = []
+    for _ in range(2):
+        check("losses.softmax", lambda logits, temperature: seen.append(logits))
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["losses.koleoo", "losses"])
+def test_an_unknown_exercise_lists_what_there_is(known, name):
+    with pytest.raises(ValueError, match=r"this chapter has losses\.softmax"):
+        find_exercise(name)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["nowhere.koleo", "", "../losses.koleo"])
+def test_an_unknown_chapter_is_refused(name):
+    with pytest.raises(ValueError, match="no chapter"):
+        find_exercise(name)
+
+
+@pytest.mark.bad_input
+def test_a_called_function_is_refused():
+    with pytest.raises(ValueError, match="your function itself, without brackets"):
+        judge(torch.ones(2))

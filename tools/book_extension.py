@@ -1,0 +1,175 @@
+"""What the book's pages need beyond Jupyter Book: a Sphinx extension, named in `_config.yml`.
+
+- Formulas are drawn without another host: MathJax is copied out of the PyPI package `sphinx-mathjax-offline`.
+- A notebook runs again when the code or data that it uses changed, not only when its own cells did.
+- A figure without alt text or caption is a warning, which fails the strict build.
+- A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
+- The palette's colours are custom properties of every page: `--edu-student`.
+- Docstrings are Markdown: what stands in backticks is code.
+- The addresses of the pages follow from the repository's.
+- Files of `book/_static` are copied on every build.
+"""
+
+import json
+import re
+import shutil
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from docutils import nodes
+from jupyter_cache import get_cache
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+from dinov2_edu.plots.palette import PALETTE
+from tools.address import pages, slug_in_config
+from tools.imports import fingerprint
+from tools.notebooks import python_of, read
+
+LOGGER = logging.getLogger(__name__)
+SECTIONS = {"Args", "Attributes", "Example", "Examples", "Note", "Raises", "Returns", "Source", "Yields"}
+MATHJAX = "vendor/mathjax/tex-mml-chtml.js"
+MATHJAX_PARTS = (
+    "tex-mml-chtml.js",
+    "a11y",
+    "input/tex/extensions",
+    "output/chtml/fonts/woff-v2",
+    "sre",
+    "ui",
+)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect everything; Sphinx calls this."""
+    app.connect("config-inited", use_addresses, priority=100)
+    app.connect("config-inited", use_own_mathjax)
+    app.connect("env-get-outdated", forget_stale_runs)
+    app.connect("doctree-read", mark_boxes)
+    app.connect("doctree-read", demand_words_for_figures)
+    app.connect("autodoc-process-docstring", read_as_markdown, priority=400)  # before napoleon
+    app.connect("html-page-context", add_colours)
+    app.connect("build-finished", copy_files)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def use_addresses(app: Sphinx, config: Config) -> None:
+    """Derive the pages' address from the repository's."""
+    address = f"https://{pages(slug_in_config(Path(app.srcdir)))}/"
+    config.html_baseurl = config.ogp_site_url = address
+
+
+def mathjax_folder() -> Path | None:
+    """Where MathJax lies in the installed packages, or None if it does not."""
+    try:
+        found = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")
+    except PackageNotFoundError:
+        return None
+    folder = Path(str(found))
+    return folder if (folder / MATHJAX_PARTS[0]).is_file() else None
+
+
+def use_own_mathjax(app: Sphinx, config: Config) -> None:
+    """Let pages load MathJax from the book itself; without the package Sphinx's default host stays."""
+    if mathjax_folder():
+        config.mathjax_path = MATHJAX
+    else:
+        LOGGER.info("sphinx-mathjax-offline is not installed: formulas will need a network")
+
+
+def forget_stale_runs(
+    app: Sphinx, env: BuildEnvironment, added: set, changed: set, removed: set
+) -> list[str]:
+    """Drop the stored run of each notebook whose code or data changed; return the pages to read again.
+
+    The cache of runs looks only at a notebook's own cells. What was known of the rest is kept beside it.
+    """
+    folder = Path(app.outdir).parent
+    record = folder / ".fingerprints.json"
+    known = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    stale, now = [], {}
+    cache = get_cache(env.mystnb_config.execution_cache_path or folder / ".jupyter_cache")
+    for page in sorted(env.found_docs):
+        path = Path(env.doc2path(page))
+        if path.suffix != ".ipynb":
+            continue
+        now[page] = fingerprint(python_of(read(path)))
+        if known.get(page) == now[page]:
+            continue
+        for run in cache.list_cache_records():
+            if Path(run.uri).name == path.name:
+                cache.remove_cache(run.pk)
+        stale.append(page)
+    folder.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(now, indent=1), "utf-8")
+    return stale
+
+
+def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
+    """Give quotes that begin with bold words the classes of a box."""
+    for quote in doctree.findall(nodes.block_quote):
+        paragraph = quote.next_node(nodes.paragraph)
+        parts = [part for part in paragraph.children if part.astext()] if paragraph else []
+        if parts and isinstance(parts[0], nodes.strong):
+            words = re.sub(r"[^a-z]+", "-", parts[0].astext().lower()).strip("-")
+            quote["classes"] += ["box", f"box-{words}"]
+
+
+def demand_words_for_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Warn of each figure made by a cell that has no alt text or no caption."""
+    for cell in doctree.findall(nodes.container):
+        if cell.get("nb_element") != "cell_code":
+            continue
+        for bundle in cell.findall(nodes.container):
+            image = bundle.next_node(nodes.image)
+            if bundle.get("nb_element") != "mime_bundle" or image is None:
+                continue
+            figure, where = bundle.parent, f"the figure of cell {cell['cell_index'] + 1}"
+            if not image.get("alt"):
+                LOGGER.warning(
+                    f"{where} has no alt text: mystnb.image.alt in its metadata", location=app.env.docname
+                )
+            if not isinstance(figure, nodes.figure) or figure.next_node(nodes.caption) is None:
+                LOGGER.warning(
+                    f"{where} has no caption: mystnb.figure.caption in its metadata", location=app.env.docname
+                )
+
+
+def read_as_markdown(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Turn the Markdown of docstrings, which is backticks and little else, into what Sphinx reads."""
+    read = []
+    for line in lines:
+        parts = re.split(r"(`+[^`]+`+)", line)
+        text = "".join(
+            f"``{part.strip('`')}``" if part.startswith("`") else re.sub(r"(?<!\\)([|*])", r"\\\1", part)
+            for part in parts
+        )
+        read.append(text)
+        if re.fullmatch(r"[A-Z]\w+:", line) and line[:-1] not in SECTIONS:
+            read[-1:] = [f"{text}:", ""]  # what is indented below it is a table, to be kept as it stands
+    lines[:] = read
+
+
+def add_colours(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Give the style sheet the colour of each role: `student` becomes `--edu-student`."""
+    roles = " ".join(f"--edu-{role.replace('_', '-')}: {colour};" for role, colour in PALETTE.items())
+    context["metatags"] = f"{context.get('metatags', '')}<style>:root {{ {roles} }}</style>\n"
+
+
+def copy_files(app: Sphinx, error: Exception | None) -> None:
+    """Copy MathJax and the book's own static files, also when no page had to be written."""
+    if error or app.builder.format != "html":
+        return
+    target = Path(app.outdir) / "_static"
+    shutil.copytree(Path(app.srcdir) / "book" / "_static", target, dirs_exist_ok=True)
+    mathjax = mathjax_folder()
+    for part in MATHJAX_PARTS if mathjax else ():
+        place = target / "vendor" / "mathjax" / part
+        if (mathjax / part).is_dir():
+            shutil.copytree(mathjax / part, place, dirs_exist_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(mathjax / part, place)
