@@ -1,0 +1,141 @@
+"""What every widget shares on the Python side: building its module, handing over bytes, and its still figure.
+
+A widget file such as `crops.js` is an ordinary ES module that imports from files beside it. A page gets one
+self-contained module, because it may run where no second file can be fetched: `bundle` pastes them together.
+"""
+
+import base64
+import html
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from IPython.display import HTML, display
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from dinov2_edu.plots.palette import PALETTE
+
+FOLDER = Path(__file__).parent
+_LOCAL = re.compile(r'^(?:import \{[^}]*\}|export \*) from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+def bundle(script: str) -> str:
+    """Return one self-contained ES module: every file that `script` imports, each once, then the script.
+
+    Raises:
+        ValueError: a file imports something in another way than `import { a, b } from "./file.js";`.
+    """
+    pieces: dict[str, str] = {}
+
+    def paste(name: str) -> None:
+        source = (FOLDER / name).read_text(encoding="utf-8")
+        for needed in _LOCAL.findall(source):
+            if needed not in pieces:
+                paste(needed)
+        pieces[name] = _LOCAL.sub("", source)
+        if left := re.search(r"^import\b.*", pieces[name], re.MULTILINE):
+            raise ValueError(f'{name}: wanted `import {{ ... }} from "./file.js";`, got `{left[0]}`')
+
+    paste(script)
+    return "\n".join(pieces.values())
+
+
+def stylesheet() -> str:
+    """Return the style sheet of all widgets, with each palette role as a property such as `--dv2-student`."""
+    colours = " ".join(f"--dv2-{role.replace('_', '-')}: {colour};" for role, colour in PALETTE.items())
+    return f"{(FOLDER / '_shared.css').read_text(encoding='utf-8')}\n.dv2 {{ {colours} }}\n"
+
+
+def array_bytes(values: ArrayLike, dtype: str) -> bytes:
+    """Return the bytes of an array in C order and little-endian, as the browser's typed arrays read them.
+
+    Args:
+        values: any array.
+        dtype: "float32", "uint8", "int32" ...; the JavaScript side must name the matching typed array.
+    """
+    return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+def image_bytes(picture: Image.Image | np.ndarray, *, longest: int | None = None, quality: int = 85) -> bytes:
+    """Return a picture as a JPEG file, for a bytes traitlet.
+
+    Args:
+        picture: a PIL image, or a uint8 array `height width 3`.
+        longest: shrink so that the longer side has at most this many pixels.
+        quality: JPEG quality, 1 to 95.
+    """
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image = image.convert("RGB")
+    if longest is not None:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+class BookWidget(anywidget.AnyWidget):
+    """Base of the book's widgets.
+
+    A subclass names its module (`_esm = bundle("crops.js")`), its data (bytes traitlets) and its values
+    (traitlets that the controls move, so that Python can read what a reader chose). Shown in a notebook it
+    puts out two things: the live control, and a still figure for print and for browsers without JavaScript.
+
+    Args:
+        still: what stands in for the control: a figure of `dinov2_edu.plots`, SVG text, or the bytes of a PNG
+            or JPEG file.
+        alt: what the still figure shows, in words.
+        values: starting values of the subclass's traitlets.
+
+    Raises:
+        ValueError: a still figure without words for it.
+    """
+
+    _css = stylesheet()
+    has_still = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
+        if still is not None and not alt:
+            raise ValueError("a still figure needs `alt`: say in words what it shows")
+        super().__init__(has_still=still is not None, **values)
+        self._still_html = "" if still is None else still_html(still, alt)
+
+    def _ipython_display_(self) -> None:
+        data, metadata = self._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True)
+        if self._still_html:
+            display(HTML(self._still_html))
+
+
+def still_html(still: Any, alt: str) -> str:
+    """Return the HTML of a figure that a page shows only in print or when it runs no JavaScript.
+
+    Args:
+        still: a figure of `dinov2_edu.plots`, SVG text, or the bytes of a PNG or JPEG.
+        alt: what it shows, in words.
+
+    Raises:
+        ValueError: `still` is none of these.
+    """
+    if hasattr(still, "encoded"):
+        still = still.encoded()[1]
+    if isinstance(still, str) and "<svg" in still:
+        kind, content = "svg+xml", still.encode()
+    elif isinstance(still, bytes) and still.startswith((b"\x89PNG", b"\xff\xd8")):
+        kind, content = ("png" if still.startswith(b"\x89PNG") else "jpeg"), still
+    else:
+        kind = type(still).__name__
+        raise ValueError(
+            f"still: wanted a figure of dinov2_edu.plots, SVG text or PNG or JPEG bytes, got {kind}"
+        )
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return (
+        f'<div class="dv2-still" style="display:none">'
+        f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="max-width:100%"></div>'
+        "<style>@media print{.dv2-still{display:block!important}}</style>"
+        "<noscript><style>.dv2-still{display:block!important}</style></noscript>"
+    )

@@ -1,0 +1,115 @@
+// Sliders, alternatives, switches and buttons, bound to the model.
+//
+// Each takes the shell and a model key, appends itself to `into` (the shell's controls unless told) and follows
+// the model. All are native inputs, so keyboard, touch and screen readers work as everywhere.
+import { freshId, h, place } from "./_shell.js";
+
+/** A labelled slider; `values` gives uneven stops, `format` the words of a value. */
+export function slider(ui, { key, label, min, max, step = 1, values, format = String, into }) {
+  const valueAt = (position) => (values ? values[position] : position);
+  const positionOf = (value) => (values ? nearest(values, value) : value);
+  const input = h("input", {
+    type: "range", min: values ? 0 : min, max: values ? values.length - 1 : max, step: values ? 1 : step,
+    "aria-label": label, "data-key": key,
+    oninput: () => ui.set({ [key]: valueAt(Number(input.value)) }),
+  });
+  const output = h("output", { class: "dv2-value", "aria-hidden": "true" });
+  const head = h("span", { class: "dv2-label" }, label, output);
+  place(ui, into, h("label", { class: "dv2-control" }, head, input));
+  ui.watch(() => {
+    const value = ui.model.get(key);
+    input.value = positionOf(value);
+    output.textContent = format(value);
+    input.setAttribute("aria-valuetext", format(value));
+    fillTrack(input, 0, fraction(input));
+  });
+  return input;
+}
+
+/** Two thumbs on one track for a key that holds [low, high]; the thumbs push each other and never cross. */
+export function rangeSlider(ui, { key, label, min, max, step, format = String, into }) {
+  const thumb = (index, name) => h("input", {
+    type: "range", min, max, step, "aria-label": `${label}, ${name}`, "data-key": `${key}.${index}`,
+    oninput: (event) => {
+      const value = Number(event.target.value);
+      const [low, high] = ui.model.get(key);
+      ui.set({ [key]: index ? [Math.min(low, value), value] : [value, Math.max(high, value)] });
+    },
+  });
+  const inputs = [thumb(0, "smallest"), thumb(1, "largest")];
+  const output = h("output", { class: "dv2-value", "aria-hidden": "true" });
+  const head = h("span", { class: "dv2-label" }, label, output);
+  const track = h("div", { class: "dv2-pair" }, inputs);
+  place(ui, into, h("div", { class: "dv2-control", role: "group", "aria-label": label }, head, track));
+  ui.watch(() => {
+    const values = ui.model.get(key);
+    inputs.forEach((input, index) => {
+      input.value = values[index];
+      input.setAttribute("aria-valuetext", format(values[index]));
+    });
+    output.textContent = `${format(values[0])} – ${format(values[1])}`;
+    fillTrack(track, fraction(inputs[0]), fraction(inputs[1]));
+    inputs[0].style.zIndex = fraction(inputs[0]) > 0.5 ? 2 : 1;
+  });
+  return inputs;
+}
+
+/** A labelled drop-down; options are [value, text] pairs. */
+export function select(ui, { key, label, options, into }) {
+  const input = h("select", {
+    "aria-label": label, "data-key": key,
+    onchange: () => ui.set({ [key]: options[input.selectedIndex][0] }),
+  }, options.map(([, text]) => h("option", {}, text)));
+  place(ui, into, h("label", { class: "dv2-control" }, h("span", { class: "dv2-label" }, label), input));
+  ui.watch(() => { input.selectedIndex = options.findIndex(([value]) => value === ui.model.get(key)); });
+  return input;
+}
+
+/** A row of alternatives of which one is chosen (radio buttons: arrow keys move); options are [value, text]. */
+export function segmented(ui, { key, label, options, wide = false, into }) {
+  const name = freshId();
+  const inputs = options.map(([value, text]) => h("input", {
+    type: "radio", name, "aria-label": text, "data-key": key, "data-value": value,
+    onchange: () => ui.set({ [key]: value }),
+  }));
+  const row = h("div", { class: "dv2-segments" },
+    inputs.map((input, index) => h("label", {}, input, h("span", {}, options[index][1]))));
+  const kind = wide ? "dv2-control dv2-two" : "dv2-control";
+  place(ui, into, h("div", { class: kind, role: "radiogroup", "aria-label": label },
+    h("span", { class: "dv2-label" }, label), row));
+  ui.watch(() => inputs.forEach((input, i) => { input.checked = options[i][0] === ui.model.get(key); }));
+  return inputs;
+}
+
+/** A switch for a boolean key; `get` and `set` may replace the key where the value lives inside a list. */
+export function toggle(ui, { key, label, get = () => ui.model.get(key), set = (on) => ui.set({ [key]: on }), into }) {
+  const input = h("input", { type: "checkbox", role: "switch", "data-key": key, onchange: () => set(input.checked) });
+  place(ui, into, h("label", { class: "dv2-toggle" }, input, h("span", {}, label)));
+  ui.watch(() => { input.checked = Boolean(get()); });
+  return input;
+}
+
+/** A push button; `primary` for the one a reader presses most. */
+export function button(ui, { label, onPress, primary = false, into }) {
+  const kind = primary ? "dv2-button dv2-primary" : "dv2-button";
+  return place(ui, into, h("button", { type: "button", class: kind, onclick: onPress }, label));
+}
+
+/** A line of buttons and switches among the controls; `wide` where more than two have to fit. */
+export function row(ui, label, { wide = false } = {}) {
+  const kind = wide ? "dv2-row dv2-two" : "dv2-row";
+  return place(ui, null, h("div", { class: kind, role: "group", "aria-label": label }));
+}
+
+const fraction = ({ value, min, max }) => (value - min) / (max - min || 1);
+
+function fillTrack(element, from, to) {
+  element.style.setProperty("--dv2-from", from);
+  element.style.setProperty("--dv2-to", to);
+}
+
+function nearest(values, wanted) {
+  let best = 0;
+  values.forEach((value, i) => { if (Math.abs(value - wanted) < Math.abs(values[best] - wanted)) best = i; });
+  return best;
+}

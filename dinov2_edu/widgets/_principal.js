@@ -1,0 +1,96 @@
+// Principal components of token rows, and the two-pass colours that the package computes.
+import { sum } from "./_shared.js";
+
+/** Eigenvalues (largest first) and eigenvectors of a symmetric d x d matrix, by Jacobi's rotations. */
+export function eigenSymmetric(matrix, d) {
+  const a = Float64Array.from(matrix);
+  const vectors = new Float64Array(d * d); // row i is an eigenvector
+  for (let i = 0; i < d; i++) vectors[i * d + i] = 1;
+  const size = sum(a.map((value) => value * value));
+  for (let sweep = 0; sweep < 60; sweep++) {
+    let rest = 0;
+    for (let p = 0; p < d; p++) for (let q = p + 1; q < d; q++) rest += a[p * d + q] ** 2;
+    if (rest <= 1e-26 * size) break;
+    for (let p = 0; p < d; p++) for (let q = p + 1; q < d; q++) rotate(a, vectors, d, p, q);
+  }
+  const order = Array.from({ length: d }, (_, i) => i).sort((i, j) => a[j * d + j] - a[i * d + i]);
+  return {
+    values: order.map((i) => a[i * d + i]),
+    vectors: order.map((i) => vectors.slice(i * d, (i + 1) * d)),
+  };
+}
+
+/** One rotation that brings a[p, q] to zero. */
+function rotate(a, vectors, d, p, q) {
+  const between = a[p * d + q];
+  if (between === 0) return;
+  const theta = (a[q * d + q] - a[p * d + p]) / (2 * between);
+  const tan = (theta < 0 ? -1 : 1) / (Math.abs(theta) + Math.sqrt(theta * theta + 1));
+  const cos = 1 / Math.sqrt(tan * tan + 1);
+  const sin = tan * cos;
+  const turn = (array, i, j) => {
+    const [x, y] = [array[i], array[j]];
+    array[i] = cos * x - sin * y;
+    array[j] = sin * x + cos * y;
+  };
+  for (let i = 0; i < d; i++) turn(a, i * d + p, i * d + q);
+  for (let i = 0; i < d; i++) turn(a, p * d + i, q * d + i);
+  for (let i = 0; i < d; i++) turn(vectors, p * d + i, q * d + i);
+}
+
+/** Scores of token rows (arrays of d numbers) on their leading components, and each one's share of variance. */
+export function principal(rows, count) {
+  const d = rows[0].length;
+  const centre = new Float64Array(d);
+  for (const token of rows) for (let i = 0; i < d; i++) centre[i] += token[i] / rows.length;
+  const centred = rows.map((token) => Float64Array.from(token, (value, i) => value - centre[i]));
+  const covariance = new Float64Array(d * d);
+  for (const token of centred) {
+    for (let i = 0; i < d; i++) for (let j = i; j < d; j++) covariance[i * d + j] += token[i] * token[j];
+  }
+  for (let i = 0; i < d; i++) for (let j = 0; j < i; j++) covariance[i * d + j] = covariance[j * d + i];
+  const { values, vectors } = eigenSymmetric(covariance, d);
+  const total = sum(values.map((value) => Math.max(0, value))) || 1;
+  const leading = vectors.slice(0, count).map(largestPositive);
+  return {
+    scores: centred.map((token) => leading.map((direction) => dot(token, direction))),
+    explained: values.slice(0, count).map((value) => Math.max(0, value) / total),
+  };
+}
+
+/** A component's sign is arbitrary: the largest loading is made positive, as features.pca_colours does. */
+function largestPositive(direction) {
+  const largest = direction.reduce((best, value) => (Math.abs(value) > Math.abs(best) ? value : best), 0);
+  return largest < 0 ? direction.map((value) => -value) : direction;
+}
+
+function dot(a, b) {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += a[i] * b[i];
+  return total;
+}
+
+/**
+ * features.pca_colours: { first, foreground, colors, explained }, one entry a token row.
+ *
+ * `first` is the first component over all rows in standard deviations; `colors` holds each component stretched to
+ * 0 to 1 over the foreground, null in the background. With `passes` 1 every row counts as foreground. With too few
+ * foreground rows for a PCA, all colours are null and nothing is explained.
+ */
+export function pcaColors(rows, { count, threshold, foregroundHigh, passes }) {
+  const raw = principal(rows, 1).scores.map(([score]) => score);
+  const deviation = Math.max(Math.sqrt(sum(raw.map((score) => score * score)) / raw.length), 1e-12);
+  const first = raw.map((score) => score / deviation);
+  const inside = (score) => (foregroundHigh ? score > threshold : score < threshold);
+  const foreground = first.map((score) => passes === 1 || inside(score));
+  const chosen = rows.filter((_, i) => foreground[i]);
+  if (chosen.length <= count) return { first, foreground, colors: rows.map(() => null), explained: [] };
+
+  const { scores, explained } = principal(chosen, count);
+  const low = scores[0].map((_, k) => Math.min(...scores.map((score) => score[k])));
+  const high = scores[0].map((_, k) => Math.max(...scores.map((score) => score[k])));
+  const stretch = (value, k) => (value - low[k]) / Math.max(high[k] - low[k], 1e-12);
+  const stretched = scores.map((score) => score.map(stretch));
+  let next = 0;
+  return { first, foreground, colors: foreground.map((on) => (on ? stretched[next++] : null)), explained };
+}

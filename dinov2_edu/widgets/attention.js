@@ -1,0 +1,239 @@
+// Where a token looks: one row of the attention matrix at a time, drawn over the photo.
+import {
+  arrowStep, bars, cellPath, clamp, decodeImage, figure, gallery, h, mean, outline, percent, pointerShare,
+  segmented, shell, slider, strokeOverPhoto, sum, typed,
+} from "./_shared.js";
+
+const STYLE = `
+.dv2-side p { font-size: 0.88rem; margin: 0.9rem 0 0.3rem; }
+.dv2-side p:first-child { margin-top: 0; }`;
+
+// ---- the formulas -----------------------------------------------------------------------------------------
+
+/** The weights of one recorded row: its 8-bit levels times its scale. */
+export const dequantise = (levels, scale) => Array.from(levels, (level) => level / 255 * scale);
+
+/**
+ * Marks the fewest patches that together hold a share of the weights: features.top_share_mask for one map.
+ * Equal weights are taken in order, as Python's stable sort does.
+ */
+export function topShareMask(weights, share) {
+  const order = [...weights.keys()].sort((i, j) => weights[j] - weights[i] || i - j);
+  const wanted = share * sum(weights) * (1 - 1e-12);
+  const marked = new Array(weights.length).fill(false);
+  let before = 0;
+  for (const i of order) {
+    if (before >= wanted) break;
+    marked[i] = true;
+    before += weights[i];
+  }
+  return marked;
+}
+
+/** Which patches a map marks; none is left out while the share is all. */
+const markedOf = (patches, keep) => (keep < 1 ? topShareMask(patches, keep) : patches.map(() => true));
+
+/** The recorded place nearest to a place along one side: the middle of its block. */
+export const recordedPlace = (place, every, side) =>
+  Math.min(Math.floor(place / every) * every + Math.floor(every / 2), side - 1);
+
+// ---- the data ---------------------------------------------------------------------------------------------
+
+/** Reads the model's bytes: { tokens, prefix, row(layer, head, query) } with head -1 for the mean of all heads. */
+function readAttention(model) {
+  const [rows, cols, every, nHeads] = ["rows", "cols", "every", "n_heads"].map((key) => model.get(key));
+  const levels = typed(model.get("attention"), Uint8Array);
+  const scales = typed(model.get("scales"), Float32Array);
+  const prefix = 1 + model.get("n_registers");
+  const tokens = prefix + rows * cols;
+  const perRow = Math.ceil(cols / every);
+  const queries = prefix + Math.ceil(rows / every) * perRow;
+
+  const headRow = (layer, head, query) => {
+    const at = (layer * nHeads + head) * queries + query;
+    return dequantise(levels.subarray(at * tokens, (at + 1) * tokens), scales[at]);
+  };
+  const row = (layer, head, query) => {
+    if (head >= 0) return headRow(layer, head, query);
+    const all = Array.from({ length: nHeads }, (_, each) => headRow(layer, each, query));
+    return all[0].map((_, key) => mean(all.map((weights) => weights[key])));
+  };
+  const patchQuery = ([r, c]) => prefix + Math.floor(r / every) * perRow + Math.floor(c / every);
+  return { prefix, row, patchQuery };
+}
+
+const registerNames = (model) => Array.from({ length: model.get("n_registers") }, (_, i) => `register ${i + 1}`);
+
+/** Index of the chosen query among the recorded ones. */
+function chosenQuery(model, data) {
+  const query = model.get("query");
+  return query === "patch" ? data.patchQuery(model.get("patch")) : ["cls", ...registerNames(model)].indexOf(query);
+}
+
+// ---- the pictures -----------------------------------------------------------------------------------------
+
+/** The photo without its colours and darker, so that the colour on top means attention and nothing else. */
+function greyed(photo) {
+  const canvas = h("canvas", { width: photo.width, height: photo.height });
+  const ctx = canvas.getContext("2d");
+  ctx.drawImage(photo, 0, 0);
+  const pixels = ctx.getImageData(0, 0, photo.width, photo.height);
+  for (let i = 0; i < pixels.data.length; i += 4) {
+    const [red, green, blue] = pixels.data.subarray(i, i + 3);
+    pixels.data.fill(0.6 * (0.3 * red + 0.59 * green + 0.11 * blue), i, i + 3);
+  }
+  ctx.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/** One pixel a patch: amber to pale yellow by weight, dark where a mask leaves the patch out. */
+function heat(weights, marked, rows, cols) {
+  const canvas = h("canvas", { width: cols, height: rows });
+  const ctx = canvas.getContext("2d");
+  const pixels = ctx.createImageData(cols, rows);
+  const top = Math.max(...weights) || 1;
+  weights.forEach((weight, i) => {
+    const share = weight / top;
+    const color = marked[i] ? [255, 130 + 110 * share, 20 + 130 * share, 240 * share ** 0.85] : [0, 0, 0, 150];
+    pixels.data.set(color, 4 * i);
+  });
+  ctx.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function drawMap(ctx, { width, height }, backdrop, weights, marked, [rows, cols]) {
+  ctx.drawImage(backdrop, 0, 0, width, height);
+  ctx.imageSmoothingEnabled = false;
+  ctx.drawImage(heat(weights, marked, rows, cols), 0, 0, width, height);
+}
+
+// ---- the words --------------------------------------------------------------------------------------------
+
+const patchName = (index, cols) => `row ${Math.floor(index / cols) + 1}, column ${index % cols + 1}`;
+const headName = (head) => (head < 0 ? "mean of all heads" : `head ${head + 1}`);
+
+function queryName(model) {
+  const [query, [r, c]] = [model.get("query"), model.get("patch")];
+  if (query === "cls") return "the class token";
+  return query === "patch" ? `the patch at row ${r + 1}, column ${c + 1}` : query;
+}
+
+function sentence(model, view) {
+  const strongest = view.patches.indexOf(Math.max(...view.patches));
+  const share = view.keep < 1 ? view.keep : 0.5;
+  const few = topShareMask(view.patches, share).filter(Boolean).length;
+  const others = view.registers.length ? `, registers ${percent(sum(view.registers), 1)}` : "";
+  return `In ${model.get("layers")[view.layer]}, ${headName(view.head)}, ${queryName(model)} looks most at `
+    + `${patchName(strongest, view.grid[1])} (${percent(view.patches[strongest], 1)}). `
+    + `To the class token: ${percent(view.cls, 1)}${others}. `
+    + `Top ${percent(share)} of what goes to patches: ${few} of ${view.patches.length}.`;
+}
+
+// ---- the widget -------------------------------------------------------------------------------------------
+
+/** Everything that is shown of the chosen row. */
+function lookAt(model, data) {
+  const [layer, head, keep] = ["layer", "head", "keep"].map((key) => model.get(key));
+  const weights = data.row(layer, head, chosenQuery(model, data));
+  const patches = weights.slice(data.prefix);
+  return {
+    layer, head, keep, patches, cls: weights[0], registers: weights.slice(1, data.prefix),
+    marked: markedOf(patches, keep),
+    grid: [model.get("rows"), model.get("cols")],
+  };
+}
+
+function followPointerAndKeys(ui, canvas) {
+  const { model } = ui;
+  const [every, ...grid] = ["every", "rows", "cols"].map((key) => model.get(key));
+  const choose = (place) => {
+    const patch = place.map((at, axis) => recordedPlace(clamp(at, 0, grid[axis] - 1), every, grid[axis]));
+    const same = model.get("query") === "patch" && String(patch) === String(model.get("patch"));
+    if (!same) ui.set({ query: "patch", patch });
+  };
+  const point = (event) => {
+    const [x, y] = pointerShare(event, canvas);
+    choose([Math.floor(y * grid[0]), Math.floor(x * grid[1])]);
+  };
+  canvas.setAttribute("role", "application");
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("keydown", (event) => {
+    const step = arrowStep(event);
+    if (!step) return;
+    const [r, c] = model.get("patch");
+    choose(model.get("query") === "patch" ? [r + step[1] * every, c + step[0] * every] : [r, c]);
+  });
+}
+
+/** The heads of the chosen layer as small maps to choose from. */
+function headMosaic(ui, into, data, backdrop) {
+  const { model } = ui;
+  const grid = [model.get("rows"), model.get("cols")];
+  const heads = Array.from({ length: model.get("n_heads") + 1 }, (_, i) => i - 1);
+  into.append(h("p", {}, "Heads of this layer"));
+  const update = gallery(ui, { key: "head", label: "Heads of this layer", columns: 4, into });
+  ui.watch(() => {
+    const query = chosenQuery(model, data);
+    update(heads.map((head) => ({
+      value: head, name: headName(head), text: head < 0 ? "mean" : `${head + 1}`,
+      paint: (ctx, side) => {
+        const patches = data.row(model.get("layer"), head, query).slice(data.prefix);
+        const scale = side / Math.max(...grid);
+        const size = { width: grid[1] * scale, height: grid[0] * scale };
+        drawMap(ctx, size, backdrop, patches, markedOf(patches, model.get("keep")), grid);
+      },
+    })));
+  });
+}
+
+/** How much goes to the tokens that are no patches. */
+function tokenBars(ui, into, view) {
+  into.append(h("p", {}, "Shared out among"));
+  const update = bars(ui, { label: "Attention by kind of token", into });
+  ui.watch(() => {
+    const { cls, registers, patches } = view();
+    const apart = registers.map((weight, i) => [`register ${i + 1}`, weight, "register"]);
+    const kinds = [["class token", cls, "cls"], ...apart, [`${patches.length} patches`, sum(patches), "patch"]];
+    update(kinds.map(([name, share, role]) => ({ name, share, text: percent(share, 1), color: ui.color(role) })));
+  });
+}
+
+async function render({ model, el }) {
+  const photo = greyed(await decodeImage(model.get("photo")));
+  const ui = shell({ model, el, label: "Attention over the photo" });
+  ui.root.append(h("style", {}, STYLE));
+  const data = readAttention(model);
+  const view = () => lookAt(model, data);
+  const [rows, cols, every] = ["rows", "cols", "every"].map((key) => model.get(key));
+
+  const recorded = every > 1 ? `; 1 patch in each ${every} x ${every} is recorded` : "";
+  const canvas = figure(ui, {
+    caption: `Where it looks, brighter for more; each map has its own scale${recorded}. ${model.get("source")}`,
+    aspect: cols / rows, interactive: true,
+    paint: (ctx, size) => {
+      const { patches, marked, keep, grid } = view();
+      drawMap(ctx, size, photo, patches, marked, grid);
+      if (keep < 1) strokeOverPhoto(ctx, outline(marked, grid, size));
+      if (model.get("query") === "patch") strokeOverPhoto(ctx, cellPath(model.get("patch"), grid, size));
+      return `Attention of ${queryName(model)} over the photo. Arrow keys move to another patch.`;
+    },
+  });
+  followPointerAndKeys(ui, canvas);
+
+  const side = h("div", { class: "dv2-side" });
+  ui.stage.append(side);
+  headMosaic(ui, side, data, photo);
+  tokenBars(ui, side, view);
+
+  const [names, layers] = [registerNames(model), model.get("layers")];
+  segmented(ui, { key: "query", label: "Who looks", wide: names.length > 0, options: [
+    ["cls", "class token"], ...names.map((name) => [name, name]), ["patch", "a patch (point at the photo)"]] });
+  slider(ui, { key: "layer", label: "Layer", min: 0, max: layers.length - 1, format: (i) => layers[i] });
+  slider(ui, { key: "keep", label: "Mark strongest", min: 0.05, max: 1, step: 0.05,
+    format: (share) => (share < 1 ? `top ${percent(share)}` : "off") });
+  ui.watch(() => ui.say(sentence(model, view())));
+  return ui.cleanup;
+}
+
+export default { render };

@@ -1,0 +1,284 @@
+// Multi-crop on a photo: the boxes, the crops as the network gets them, and the augmentations one by one.
+import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, blur, solarise } from "./_colours.js";
+import {
+  button, clamp, decodeImage, figure, font, gallery, h, inkOn, legend, percent, pointerShare, rangeSlider, remember,
+  roundHalfEven, row, shell, slider, sum, toggle, uniforms,
+} from "./_shared.js";
+
+const N_TRIES = 10;
+const N_UNIFORMS = 2 * N_TRIES + 2;
+const SIDES = { global: 224, local: 98 }; // pixels of a crop, as the network gets it
+const AUGMENTATIONS = ["flip", "colour", "blur", "solarise"];
+// How often training does each: for global crop 1, global crop 2, local crops (the paper's words).
+const PROBABILITIES = { flip: [0.5, 0.5, 0.5], colour: [0.8, 0.8, 0.8], blur: [1, 0.1, 0.5], solarise: [0, 0.2, 0] };
+
+const kindOf = (crop) => (crop < 2 ? "global" : "local");
+const nameOf = (crop) => (crop < 2 ? `global ${crop + 1}` : `local ${crop - 1}`);
+
+// ---- where a crop is cut: crops.boxes_from_uniform --------------------------------------------------------
+
+/**
+ * A box [top, left, height, width] in whole pixels from 22 uniform numbers: torchvision's rule.
+ *
+ * Numbers 0-9 choose the area of ten tries, 10-19 their log aspect ratio, 20 the top and 21 the left edge. The first
+ * try that fits counts; if none does, the box is the largest centred one with an allowed ratio.
+ */
+export function boxFromUniform(uniform, [imageHeight, imageWidth], scale, ratio) {
+  const [logLow, logHigh] = ratio.map(Math.log);
+  for (let i = 0; i < N_TRIES; i++) {
+    const area = imageHeight * imageWidth * (scale[0] + (scale[1] - scale[0]) * uniform[i]);
+    const aspect = Math.exp(logLow + (logHigh - logLow) * uniform[N_TRIES + i]);
+    const width = roundHalfEven(Math.sqrt(area * aspect));
+    const height = roundHalfEven(Math.sqrt(area / aspect));
+    if (width < 1 || width > imageWidth || height < 1 || height > imageHeight) continue;
+    const top = Math.floor(uniform[2 * N_TRIES] * (imageHeight - height + 1));
+    const left = Math.floor(uniform[2 * N_TRIES + 1] * (imageWidth - width + 1));
+    return [top, left, height, width];
+  }
+  return centreBox(imageHeight, imageWidth, ratio);
+}
+
+function centreBox(imageHeight, imageWidth, ratio) {
+  const aspect = imageWidth / imageHeight;
+  const height = aspect < ratio[0] ? Math.max(1, roundHalfEven(imageWidth / ratio[0])) : imageHeight;
+  const width = aspect > ratio[1] ? Math.max(1, roundHalfEven(imageHeight * ratio[1])) : imageWidth;
+  return [Math.floor((imageHeight - height) / 2), Math.floor((imageWidth - width) / 2), height, width];
+}
+
+function drawBoxes(size, globalScale, localScale, ratio, nLocal, seed) {
+  const uniform = uniforms(seed);
+  return Array.from({ length: 2 + nLocal }, (_, crop) => {
+    const numbers = Array.from({ length: N_UNIFORMS }, uniform);
+    return boxFromUniform(numbers, size, crop < 2 ? globalScale : localScale, ratio);
+  });
+}
+
+// ---- what is done to it -------------------------------------------------------------------------------------
+
+/** The strengths with which training would change this crop: drawn anew for every draw and crop. */
+function strengths(seed, crop) {
+  const uniform = uniforms(1000 * seed + crop + 500);
+  const around = (center, reach) => center + reach * (2 * uniform() - 1);
+  return {
+    brightness: around(1, 0.4), contrast: around(1, 0.4), saturation: around(1, 0.2), hue: around(0, 0.1),
+    sigma: 0.1 + 1.9 * uniform(),
+  };
+}
+
+function augment(rgb, side, chosen, { brightness, contrast, saturation, hue, sigma }) {
+  let changed = rgb;
+  if (chosen.includes("colour")) {
+    changed = adjustContrast(adjustBrightness(changed, brightness), contrast);
+    changed = adjustHue(adjustSaturation(changed, saturation), hue);
+  }
+  if (chosen.includes("blur")) changed = blur(changed, side, sigma);
+  return chosen.includes("solarise") ? solarise(changed) : changed;
+}
+
+/** Which augmentations training would do to each of n crops. */
+function drawAugmentations(n, seed) {
+  const uniform = uniforms(seed + 900000);
+  return Array.from({ length: n }, (_, crop) =>
+    AUGMENTATIONS.filter((name) => uniform() < PROBABILITIES[name][Math.min(crop, 2)]));
+}
+
+/** A crop as a canvas of the network's size: cut out and resized by the browser, flipped, then augmented. */
+function cutOut(photo, [top, left, height, width], side, chosen, strength) {
+  const canvas = h("canvas", { width: side, height: side });
+  const ctx = canvas.getContext("2d", { willReadFrequently: true });
+  ctx.imageSmoothingQuality = "high";
+  if (chosen.includes("flip")) ctx.setTransform(-1, 0, 0, 1, side, 0);
+  ctx.drawImage(photo, left, top, width, height, 0, 0, side, side);
+  if (!chosen.some((name) => name !== "flip")) return canvas;
+  const pixels = ctx.getImageData(0, 0, side, side);
+  const byteOf = (i) => 4 * Math.floor(i / 3) + (i % 3); // the canvas has a fourth byte a pixel, its opacity
+  const rgb = Float32Array.from({ length: 3 * side * side }, (_, i) => pixels.data[byteOf(i)] / 255);
+  augment(rgb, side, chosen, strength).forEach((value, i) => { pixels.data[byteOf(i)] = 255 * value; });
+  ctx.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+// ---- the pictures -----------------------------------------------------------------------------------------
+
+/** The photo with every box; the chosen one stands out, what lies outside of it is dimmed. */
+function paintBoxes(ui, ctx, { width, height }, photo, boxes, chosen) {
+  const zoom = width / photo.width;
+  const place = ([top, left, boxHeight, boxWidth]) => [left, top, boxWidth, boxHeight].map((value) => value * zoom);
+  ctx.imageSmoothingQuality = "high";
+  ctx.drawImage(photo, 0, 0, width, height);
+  ctx.fillStyle = "rgba(0, 0, 0, 0.4)";
+  ctx.beginPath();
+  ctx.rect(0, 0, width, height);
+  ctx.rect(...place(boxes[chosen]));
+  ctx.fill("evenodd");
+  const order = [...boxes.keys()].reverse().filter((crop) => crop !== chosen).concat(chosen);
+  for (const crop of order) {
+    const [left, top, boxWidth, boxHeight] = place(boxes[crop]);
+    const strong = crop === chosen;
+    const role = `${kindOf(crop)}-crop`;
+    for (const [color, lineWidth] of [["#ffffffb0", strong ? 5 : 3], [ui.color(role), strong ? 3.5 : 1.8]]) {
+      ctx.strokeStyle = color;
+      ctx.lineWidth = lineWidth;
+      ctx.strokeRect(left + 1.5, top + 1.5, boxWidth - 3, boxHeight - 3);
+    }
+  }
+  for (const crop of order) {
+    const [left, top] = place(boxes[crop]);
+    drawTag(ui, ctx, crop < 2 ? `G${crop + 1}` : String(crop - 1), left, top, ui.color(`${kindOf(crop)}-crop`));
+  }
+}
+
+function drawTag(ui, ctx, text, left, top, color) {
+  ctx.font = font(ui, 12, 700);
+  const width = ctx.measureText(text).width + 9;
+  ctx.fillStyle = color;
+  ctx.fillRect(left, top, width, 17);
+  ctx.fillStyle = inkOn(color);
+  ctx.textAlign = "center";
+  ctx.textBaseline = "middle";
+  ctx.fillText(text, left + width / 2, top + 9);
+}
+
+/** The smallest box under a point of the photo, or -1. */
+function boxAt(boxes, x, y) {
+  let found = -1;
+  boxes.forEach(([top, left, height, width], crop) => {
+    const inside = x >= left && x < left + width && y >= top && y < top + height;
+    if (inside && (found < 0 || height * width < boxes[found][2] * boxes[found][3])) found = crop;
+  });
+  return found;
+}
+
+// ---- the widget -------------------------------------------------------------------------------------------
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
+
+function describeAugmentations(chosen, strength) {
+  const words = {
+    flip: "flipped",
+    colour: `brightness ×\u00a0${strength.brightness.toFixed(2)}, contrast ×\u00a0${strength.contrast.toFixed(2)}, `
+      + `saturation ×\u00a0${strength.saturation.toFixed(2)}, hue\u00a0${signed(strength.hue)}`,
+    blur: `blurred with sigma ${strength.sigma.toFixed(1)} px`,
+    solarise: "values above one half inverted",
+  };
+  return AUGMENTATIONS.filter((name) => chosen.includes(name)).map((name) => words[name]).join("; ");
+}
+
+function sentence({ boxes, size, chosen, augmentations, strength }) {
+  const [, , height, width] = boxes[chosen];
+  const side = SIDES[kindOf(chosen)];
+  const changes = describeAugmentations(augmentations[chosen], strength);
+  return `Crop ${nameOf(chosen)} takes ${percent(height * width / (size[0] * size[1]))} of the photo: `
+    + `${width}\u00a0×\u00a0${height} pixels become ${side}\u00a0×\u00a0${side}${changes ? `; ${changes}` : ""}.`;
+}
+
+function addControls(ui, current) {
+  const { model } = ui;
+  const share = { min: 0.02, max: 1, step: 0.01, format: percent };
+  rangeSlider(ui, { key: "global_scale", label: "Global crops' area", ...share });
+  rangeSlider(ui, { key: "local_scale", label: "Local crops' area", ...share });
+  const ratio = { min: 0.25, max: 4, step: 0.05, format: (value) => value.toFixed(2) };
+  rangeSlider(ui, { key: "ratio", label: "Width : height", ...ratio });
+  slider(ui, { key: "n_local", label: "Local crops", min: 0, max: 10 });
+  const line = row(ui, "Draw", { wide: true });
+  const drawAgain = () => ui.set({ seed: model.get("seed") + 1 });
+  button(ui, { label: "Draw again", primary: true, into: line, onPress: drawAgain });
+  button(ui, { label: "Augment as in training", into: line, onPress: () =>
+    ui.set({ augmented: drawAugmentations(current().boxes.length, model.get("seed")) }) });
+  button(ui, { label: "No augmentation", into: line, onPress: () => ui.set({ augmented: [] }) });
+}
+
+/** The chosen crop at the network's size, with a switch for each augmentation beside it. */
+function addChosen(ui, current, into) {
+  const box = h("div", { class: "dv2-chosen-crop" });
+  into.append(box);
+  figure(ui, { caption: "", into: box, paint: (ctx, { width }) => {
+    const { pictures, chosen } = current();
+    ctx.imageSmoothingQuality = "high";
+    ctx.drawImage(pictures[chosen], 0, 0, width, width);
+    return `The chosen crop, ${nameOf(chosen)}.`;
+  } });
+  const title = h("p", { class: "dv2-label" });
+  const attributes = { class: "dv2-switches", role: "group", "aria-label": "Augmentations of the chosen crop" };
+  const switches = h("div", attributes, title);
+  box.append(switches);
+  for (const name of AUGMENTATIONS) {
+    toggle(ui, {
+      key: name, label: name, into: switches,
+      get: () => current().augmentations[current().chosen].includes(name),
+      set: (on) => {
+        const { augmentations, chosen } = current();
+        const changed = augmentations.map((list) => [...list]);
+        changed[chosen] = AUGMENTATIONS.filter((other) => (other === name ? on : changed[chosen].includes(other)));
+        ui.set({ augmented: changed });
+      },
+    });
+  }
+  ui.watch(() => { title.textContent = `Do to crop ${nameOf(current().chosen)}:`; });
+}
+
+const STYLE = `
+.dv2-crops-half { display: grid; gap: 0.9rem; align-content: start; min-width: 0; }
+.dv2-chosen-crop { display: grid; grid-template-columns: minmax(0, 11rem) 1fr; gap: 1rem; align-items: center; }
+.dv2-switches { display: flex; flex-direction: column; align-items: start; }
+.dv2-switches p { margin: 0 0 0.2rem; }`;
+
+async function render({ model, el }) {
+  const ui = shell({ model, el, label: "Multi-crop" });
+  ui.root.append(h("style", {}, STYLE));
+  const photo = await decodeImage(model.get("photo"));
+  const size = model.get("photo_size");
+  const boxesNow = remember((gLow, gHigh, lLow, lHigh, rLow, rHigh, nLocal, seed) =>
+    drawBoxes(size, [gLow, gHigh], [lLow, lHigh], [rLow, rHigh], nLocal, seed));
+  const cutters = Array.from({ length: 12 }, (_, crop) => remember((top, left, height, width, seed, list) => {
+    const names = list.split(",").filter(Boolean);
+    return cutOut(photo, [top, left, height, width], SIDES[kindOf(crop)], names, strengths(seed, crop));
+  }));
+
+  const current = () => {
+    const ranges = ["global_scale", "local_scale", "ratio"].flatMap((key) => model.get(key));
+    const seed = model.get("seed");
+    const boxes = boxesNow(...ranges, model.get("n_local"), seed);
+    const chosen = Math.min(model.get("crop"), boxes.length - 1);
+    const augmentations = boxes.map((_, crop) => model.get("augmented")[crop] ?? []);
+    return {
+      boxes, size, chosen, augmentations, strength: strengths(seed, chosen),
+      pictures: boxes.map((box, crop) => cutters[crop](...box, seed, augmentations[crop].join(","))),
+    };
+  };
+
+  legend(ui, [["global-crop", "global crops, 224 × 224 pixels"], ["local-crop", "local crops, 98 × 98 pixels"]]);
+  const [left, right] = [0, 1].map(() => h("div", { class: "dv2-crops-half" }));
+  ui.stage.append(left, right);
+  const canvas = figure(ui, { caption: "", into: left, aspect: size[1] / size[0], paint: (ctx, area) => {
+    const { boxes, chosen } = current();
+    paintBoxes(ui, ctx, area, photo, boxes, chosen);
+    return `${model.get("photo_alt")}, with ${boxes.length} boxes on it; chosen is ${nameOf(chosen)}.`;
+  } });
+  canvas.style.cursor = "pointer";
+  canvas.addEventListener("pointerdown", (event) => {
+    const [x, y] = pointerShare(event);
+    const found = boxAt(current().boxes, x * size[1], y * size[0]);
+    if (found >= 0) ui.set({ crop: found });
+  });
+
+  const globals = gallery(ui, { key: "crop", label: "Global crops", columns: 2, into: right });
+  const locals = gallery(ui, { key: "crop", label: "Local crops", columns: 4, into: right });
+  addChosen(ui, current, left);
+  addControls(ui, current);
+
+  ui.watch(() => {
+    const now = current();
+    const items = now.pictures.map((picture, value) => ({
+      value, name: `Crop ${nameOf(value)}`, text: nameOf(value),
+      paint: (ctx, side) => { ctx.imageSmoothingQuality = "high"; ctx.drawImage(picture, 0, 0, side, side); },
+    }));
+    globals(items.slice(0, 2));
+    locals(items.slice(2));
+    ui.say(sentence(now));
+    if (String(now.boxes) !== String(model.get("boxes"))) ui.set({ boxes: now.boxes });
+  });
+  return ui.cleanup;
+}
+
+export default { render };

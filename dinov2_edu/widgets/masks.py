@@ -1,0 +1,58 @@
+"""Block masks over a photo's patches: what is asked for, what gets masked, and a whole batch of crops."""
+
+from typing import Any
+
+import numpy as np
+import traitlets
+from PIL import Image, ImageOps
+
+from dinov2_edu.widgets._base import BookWidget, bundle, image_bytes
+
+
+class MasksWidget(BookWidget):
+    """Draws masks with the rule of `dinov2_edu.masking.block_masks` and counts how often one falls short.
+
+    Traitlets, all readable from Python after a reader moved the control:
+        view: "one" crop with its histogram, or a "batch" of 16 crops of which half are masked.
+        ratio: share of the patches that is asked for in the view of one crop.
+        smallest: smallest area that is drawn for a block, in patches.
+        aspect: smallest height / width of a block; the largest is its inverse.
+        draws: how many masks have been drawn; the last one is shown.
+        crop: the crop of the batch that is shown, 0 to 15.
+        masked: the numbers of the masked patches that are shown, in row order (True in the boolean mask).
+
+    Args:
+        photo: a PIL image or a uint8 array `height width 3`; its middle square is used.
+        grid: patches down and across, at least 2.
+        still, alt: the still figure and its words, as in `BookWidget`.
+        values: starting values of the traitlets.
+
+    Raises:
+        ValueError: a grid too small for blocks.
+    """
+
+    _esm = bundle("masks.js")
+    photo = traitlets.Bytes().tag(sync=True)
+    grid = traitlets.Int(16).tag(sync=True)
+    view = traitlets.Enum(["one", "batch"], "one").tag(sync=True)
+    ratio = traitlets.Float(0.3, min=0.0, max=1.0).tag(sync=True)
+    smallest = traitlets.Int(4, min=1).tag(sync=True)
+    aspect = traitlets.Float(0.3, min=0.01, max=1.0).tag(sync=True)
+    draws = traitlets.Int(1, min=1).tag(sync=True)
+    crop = traitlets.Int(1, min=0, max=15).tag(sync=True)
+    masked = traitlets.List(traitlets.Int()).tag(sync=True)
+
+    def __init__(
+        self,
+        photo: Image.Image | np.ndarray,
+        *,
+        grid: int = 16,
+        still: Any = None,
+        alt: str = "",
+        **values: Any,
+    ) -> None:
+        if grid < 2:
+            raise ValueError(f"grid must be at least 2 patches, so that a block fits into it, got {grid}")
+        image = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
+        square = ImageOps.fit(image, (448, 448), Image.Resampling.LANCZOS)
+        super().__init__(photo=image_bytes(square), grid=grid, still=still, alt=alt, **values)

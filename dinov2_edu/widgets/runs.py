@@ -1,0 +1,157 @@
+"""Recorded training runs, healthy and collapsed, one beside the other with a cursor through time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
+
+METRICS = {
+    "loss": "loss, all parts",
+    "dino_global": "DINO loss, global crops",
+    "dino_local": "DINO loss, local crops",
+    "ibot": "iBOT loss",
+    "koleo": "KoLeo loss",
+    "target_entropy": "target entropy, nats",
+    "mean_target_entropy": "mean target's entropy, nats",
+    "patch_target_entropy": "patch target entropy, nats",
+    "feature_spread": "feature spread",
+    "knn": "k-NN accuracy",
+    "lr": "learning rate",
+    "momentum": "teacher momentum",
+    "teacher_temperature": "teacher temperature",
+}
+"""Key of a training history to the words for it, in the order in which they are offered."""
+
+
+class RunsWidget(BookWidget):
+    """Training curves of several runs, laid over each other or side by side, read out at any step.
+
+    Traitlets, all readable from Python after a reader moved the control:
+        metric: the key of the history that is drawn.
+        visible: for each run, whether it is drawn.
+        charts: "overlaid" for one chart, "side by side" for one a run.
+        step: the training step that is read out.
+
+    Args:
+        runs: dicts with `name` (short), `diagnosis` (a sentence, may be missing) and `history`, a dict of
+            lists as `fit` records it: `step` and a list for each quantity; one recorded at other steps has
+            its own, such as `knn` and `knn_step`.
+        n_prototypes: K; entropies then get a line at ln K, where targets are uniform.
+        max_points: longer curves are thinned to every 2nd, 3rd ... record.
+        source: which data and model this is, in a few words for the caption.
+        still, alt: the still figure and its words, as in `BookWidget`.
+        values: starting values of the traitlets.
+
+    Raises:
+        ValueError: no run, one without name or history, two of one name, or a quantity without its steps.
+    """
+
+    _esm = bundle("runs.js")
+    runs = traitlets.List(traitlets.Dict()).tag(sync=True)
+    numbers = traitlets.Bytes().tag(sync=True)
+    metrics = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    n_prototypes = traitlets.Int(0).tag(sync=True)
+    source = traitlets.Unicode("").tag(sync=True)
+
+    metric = traitlets.Unicode().tag(sync=True)
+    visible = traitlets.List(traitlets.Bool()).tag(sync=True)
+    charts = traitlets.Enum(["overlaid", "side by side"], "overlaid").tag(sync=True)
+    step = traitlets.Int(0, min=0).tag(sync=True)
+
+    def __init__(
+        self,
+        runs: Sequence[Mapping[str, Any]],
+        *,
+        n_prototypes: int = 0,
+        max_points: int = 300,
+        source: str = "",
+        still: Any = None,
+        alt: str = "",
+        **values: Any,
+    ) -> None:
+        _check(runs)
+        packed, numbers = pack_runs(runs, max_points)
+        present = {key for run in packed for key in run["curves"]}
+        metrics = [
+            [key, METRICS.get(key, key.replace("_", " "))]
+            for key in [*METRICS, *sorted(present - METRICS.keys())]
+        ]
+        metrics = [pair for pair in metrics if pair[0] in present]
+        last = max(int(max(run["history"]["step"])) for run in runs)
+        values = {
+            "metric": "target_entropy" if "target_entropy" in present else metrics[0][0],
+            "visible": [True] * len(runs), "step": last, **values,
+        }  # fmt: skip
+        super().__init__(
+            still=still, alt=alt, runs=packed, numbers=array_bytes(numbers, "float32"), metrics=metrics,
+            n_prototypes=n_prototypes, source=source, **values,
+        )  # fmt: skip
+
+    @traitlets.validate("metric", "visible")
+    def _known(self, proposal: dict[str, Any]) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        if name == "metric" and value not in dict(self.metrics):
+            raise traitlets.TraitError(f"metric: wanted one of {list(dict(self.metrics))}, got {value!r}")
+        if name == "visible" and len(value) != len(self.runs):
+            raise traitlets.TraitError(
+                f"visible: wanted a value for each of {len(self.runs)} runs, got {len(value)}"
+            )
+        return value
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
+        return len(self.numbers)
+
+
+def pack_runs(runs: Sequence[Mapping[str, Any]], max_points: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Put the numbers of all curves into one array.
+
+    Returns:
+        For each run its name, diagnosis and `curves`, from key to (start, length): at start lie `length`
+        steps, then as many values. And the array.
+    """
+    packed: list[dict[str, Any]] = []
+    pieces: list[np.ndarray] = []
+    at = 0
+    for run in runs:
+        curves = {}
+        for key, values in run["history"].items():
+            if key == "step" or key.endswith("_step"):
+                continue
+            steps = _thinned(run["history"].get(f"{key}_step", run["history"]["step"]), max_points)
+            values = _thinned(values, max_points)
+            pieces += [steps, values]
+            curves[key] = [at, len(steps)]
+            at += 2 * len(steps)
+        packed.append({"name": run["name"], "diagnosis": run.get("diagnosis", ""), "curves": curves})
+    return packed, np.concatenate(pieces)
+
+
+def _thinned(values: Sequence[float], max_points: int) -> np.ndarray:
+    """Every so many-th value, counted from the last, so that the end of a run is always there."""
+    every = max(1, -(-len(values) // max_points))
+    return np.asarray(values, dtype=np.float64)[::-1][::every][::-1]
+
+
+def _check(runs: Sequence[Mapping[str, Any]]) -> None:
+    if not runs:
+        raise ValueError("no runs: give a list of dicts with name, diagnosis and history")
+    for i, run in enumerate(runs):
+        history = run.get("history") or {}
+        if not run.get("name") or not len(history.get("step", ())):
+            raise ValueError(
+                f"run {i}: wanted a dict with a name and a history with at least one step, got {sorted(run)}"
+            )
+        for key, values in history.items():
+            steps = history.get(f"{key}_step", history["step"])
+            if not key.endswith("_step") and len(values) != len(steps):
+                raise ValueError(
+                    f"run {run['name']!r}: {len(values)} values of {key} at {len(steps)} steps; "
+                    f"give its own steps as {key}_step"
+                )
+    if len({run["name"] for run in runs}) != len(runs):
+        raise ValueError(f"two runs have one name: {[run['name'] for run in runs]}")

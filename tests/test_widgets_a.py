@@ -1,0 +1,148 @@
+"""The Python side of the widgets: what is handed to the page, what is refused, and the still figure."""
+
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import traitlets
+from PIL import Image
+
+from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.plots.style import figure
+from dinov2_edu.widgets import _base
+from dinov2_edu.widgets.crops import CropsWidget
+from dinov2_edu.widgets.ema import EmaWidget
+from dinov2_edu.widgets.losses import LossesWidget
+from dinov2_edu.widgets.masks import MasksWidget
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><circle r="2"/></svg>'
+WIDGETS = {
+    "crops": lambda **more: CropsWidget(PHOTO, **more),
+    "masks": lambda **more: MasksWidget(PHOTO, **more),
+    "losses": lambda **more: LossesWidget(**more),
+    "ema": lambda **more: EmaWidget(**more),
+}
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_bundle_is_one_module_that_imports_nothing(name):
+    source = _base.bundle(f"{name}.js")
+    assert not re.search(r"^(import|export \*)", source, re.MULTILINE)
+    assert source.count("export default") == 1
+    assert source.count("\nexport function shell(") == 1  # what two files import comes along once
+
+
+def test_bundle_puts_what_is_imported_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(_base, "FOLDER", tmp_path)
+    (tmp_path / "a.js").write_text('export * from "./b.js";\nexport const a = b + c;\n')
+    (tmp_path / "b.js").write_text('import { c } from "./c.js";\nexport const b = c;\n')
+    (tmp_path / "c.js").write_text("export const c = 1;\n")
+    (tmp_path / "x.js").write_text('import { a } from "./a.js";\nimport {\n  c,\n} from "./c.js";\na + c;\n')
+    wanted = ["export const c = 1;", "export const b = c;", "export const a = b + c;", "a + c;"]
+    assert _base.bundle("x.js").split("\n\n") == [*wanted[:-1], wanted[-1] + "\n"]
+
+
+@pytest.mark.bad_input
+def test_bundle_refuses_any_other_import(tmp_path, monkeypatch):
+    monkeypatch.setattr(_base, "FOLDER", tmp_path)
+    (tmp_path / "x.js").write_text('import d3 from "https://host/d3.js";\n')
+    with pytest.raises(ValueError, match=r"x\.js: wanted `import .*, got `import d3"):
+        _base.bundle("x.js")
+
+
+def test_stylesheet_names_every_role_of_the_palette():
+    css = _base.stylesheet()
+    for role, colour in PALETTE.items():
+        assert f"--dv2-{role.replace('_', '-')}: {colour};" in css
+
+
+def test_array_bytes_are_little_endian_and_in_row_order():
+    values = np.arange(6, dtype=">f8").reshape(2, 3).T
+    assert _base.array_bytes(values, "float32") == np.array([0, 3, 1, 4, 2, 5], "<f4").tobytes()
+
+
+def test_image_bytes_are_a_jpeg_of_the_asked_size():
+    picture = Image.open(io.BytesIO(_base.image_bytes(PHOTO, longest=90)))
+    assert (picture.format, picture.size) == ("JPEG", (90, 30))
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_state_fits_a_page(name):
+    state = WIDGETS[name]().get_state()
+    size = sum(len(value) for value in state.values() if isinstance(value, (bytes, str)))
+    assert size < 300_000, f"{size} bytes: a page may carry 1.5 MB for all of its widgets"
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_widget_and_still_figure_are_two_outputs(name, monkeypatch):
+    shown = []
+    monkeypatch.setattr(_base, "display", lambda output, **_: shown.append(output))
+    WIDGETS[name](still=SVG, alt='boxes & "crops"')._ipython_display_()
+    assert "application/vnd.jupyter.widget-view+json" in shown[0]
+    still = shown[1].data
+    assert 'alt="boxes &amp; &quot;crops&quot;"' in still
+    assert 'class="dv2-still" style="display:none"' in still
+    assert "<noscript>" in still and "@media print" in still
+
+
+def test_without_a_still_figure_only_the_widget_is_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(_base, "display", lambda output, **_: shown.append(output))
+    EmaWidget()._ipython_display_()
+    assert len(shown) == 1
+
+
+def test_still_takes_a_figure_of_plots_and_picture_files():
+    drawing, _ = figure(1.0)
+    assert "data:image/png;base64," in _base.still_html(drawing, "a chart")
+    assert "data:image/jpeg;base64," in _base.still_html(_base.image_bytes(PHOTO, longest=20), "a photo")
+
+
+@pytest.mark.bad_input
+def test_still_needs_words_and_a_known_kind():
+    with pytest.raises(ValueError, match="needs `alt`"):
+        EmaWidget(still=SVG)
+    with pytest.raises(ValueError, match="got int"):
+        EmaWidget(still=3, alt="three")
+
+
+@pytest.mark.bad_input
+def test_values_outside_their_range_are_refused():
+    with pytest.raises(traitlets.TraitError):
+        EmaWidget(momentum=1.2)
+    with pytest.raises(traitlets.TraitError):
+        MasksWidget(PHOTO, ratio=-0.1)
+    with pytest.raises(traitlets.TraitError):
+        CropsWidget(PHOTO, n_local=11)
+    with pytest.raises(ValueError, match="grid must be at least 2"):
+        MasksWidget(PHOTO, grid=1)
+    with pytest.raises(ValueError, match=r"\(6, 8\) and \(6, 7\)"):
+        LossesWidget(np.zeros((6, 8)), np.zeros((6, 7)))
+
+
+def test_photo_of_the_crops_widget_keeps_its_shape():
+    widget = CropsWidget(PHOTO)
+    assert widget.photo_size == (213, 640)
+    assert Image.open(io.BytesIO(widget.photo)).size == (640, 213)
+
+
+def test_photo_of_the_masks_widget_is_a_square():
+    assert Image.open(io.BytesIO(MasksWidget(PHOTO).photo)).size == (448, 448)
+
+
+def test_logits_arrive_as_given():
+    teacher = np.linspace(-1, 1, 20).reshape(4, 5)
+    widget = LossesWidget(teacher, teacher + 1)
+    for sent, given in ((widget.teacher_logits, teacher), (widget.student_logits, teacher + 1)):
+        np.testing.assert_array_equal(np.frombuffer(sent, "<f4").reshape(4, 5), given.astype("f4"))
+    assert widget.n_prototypes == 5
+
+
+def test_widgets_do_not_load_torch():
+    modules = ", ".join(f"dinov2_edu.widgets.{name}" for name in WIDGETS)
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
