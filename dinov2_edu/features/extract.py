@@ -1,0 +1,189 @@
+"""One call from pictures to features: cached, resumable, with progress, and saying what made them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dinov2_edu.data import ImageSet
+from dinov2_edu.features.cache import FeatureCache, FeatureSet, MemoryStore
+from dinov2_edu.features.job import Job
+from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
+from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision
+from dinov2_edu.features.sources import Pictures, as_pictures
+from dinov2_edu.shapes import ClassTokens, require
+from dinov2_edu.vit import VisionTransformer
+from dinov2_edu.weights import LoadedBackbone, fingerprint
+
+_FORMAT = 1  # raise when the same inputs would give other features: it is part of every cache key
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How an extraction runs.
+
+    Attributes:
+        n_layers: class tokens of so many last blocks, for `Features.linear_eval`.
+        precision: "float32", "bfloat16", "float16", or "auto" for half precision where the chip has it.
+        batch_size: images through the model at once; None finds what fits.
+        shard_size: pictures between two writes to the cache: what an interrupted run loses at most.
+        progress: show a bar with images a second and time left.
+        wait_s: seconds to wait for another run that fills the same cache.
+    """
+
+    n_layers: int = 1
+    precision: str = "auto"
+    batch_size: int | None = None
+    shard_size: int = 1024
+    progress: bool = True
+    wait_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        known = ("auto", *PRECISIONS)
+        require(
+            self.precision in known, f"precision must be one of {', '.join(known)}; got {self.precision!r}"
+        )
+        require(self.shard_size >= 1, f"shard_size must be at least 1, got {self.shard_size}")
+
+
+DEFAULT_OPTIONS = ExtractOptions()
+"""One layer, half precision where the chip has it, a batch that fits, a bar."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a set of pictures, one row each, in the order of the pictures.
+
+    Attributes:
+        linear_eval: class tokens of the last `n_layers` blocks (earliest first) and the mean patch token of
+            the last one, side by side: what the paper's linear evaluation reads. With a cache the array lies
+            on the disk.
+        width: width of one token.
+        indices: which picture of the set each row is: all of them, unless some were skipped.
+        labels: class index of each row, None where the pictures had no labels.
+        class_names: names that the labels index.
+        skipped: (name, reason) of each picture that could not be read.
+        provenance: which model, pictures, preprocessing and precision made the rows, and what it cost.
+        seconds: time the extraction took; with `from_cache`, when it was made.
+        from_cache: True where nothing had to be computed.
+    """
+
+    linear_eval: Float[Tensor, "n f"]
+    width: int
+    indices: Int[Tensor, " n"]
+    labels: Int[Tensor, " n"] | None
+    class_names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    provenance: str
+    seconds: float
+    from_cache: bool
+
+    def __len__(self) -> int:
+        return len(self.linear_eval)
+
+    @property
+    def cls(self) -> ClassTokens:
+        """Class tokens of the last block."""
+        return self.linear_eval[:, -2 * self.width : -self.width]
+
+    @property
+    def patch_mean(self) -> ClassTokens:
+        """Mean patch token of the last block, registers left out."""
+        return self.linear_eval[:, -self.width :]
+
+    @property
+    def images_per_second(self) -> float:
+        """Speed of the extraction, input and model together."""
+        return len(self) / max(self.seconds, 1e-9)
+
+
+def extract_features(
+    model: VisionTransformer | LoadedBackbone,
+    images: ImageSet | Pictures | Tensor | str | os.PathLike | Sequence[Any],
+    *,
+    preprocessing: Preprocessing = WHOLE_PICTURE,
+    cache_dir: str | os.PathLike | None = None,
+    on_error: str = "raise",
+    options: ExtractOptions = DEFAULT_OPTIONS,
+) -> Features:
+    """Turn pictures into frozen features; a second call with the same inputs reads them from the cache.
+
+    Pictures stay bytes at their own size until their batch is resized and normalised on the model's device.
+    Features go to the cache shard by shard, so an interrupted call, started again, goes on where it stopped;
+    the cache knows weights, preprocessing, precision, layers and the content of every picture. With a cache,
+    memory is bounded by a shard.
+
+    Args:
+        model: a backbone, on the device to work on; it is left as it is.
+        images: an `ImageSet`, a uint8 tensor `b c height width`, a folder (a subfolder a class, or flat), or
+            a list of paths and PIL images of any size.
+        preprocessing: what the pictures are made into.
+        cache_dir: folder for the cache; None keeps nothing.
+        on_error: what a picture that cannot be read leads to: "raise", or "skip", which names it in
+            `skipped`.
+        options: precision, batch size, layers, progress.
+
+    Raises:
+        ValueError: pictures or options that cannot be used.
+        PictureError: with "raise", the first picture that could not be read; shards finished before it
+            are kept.
+        CacheError: the cache cannot be written, or another run holds it.
+    """
+    name, model = (model.name, model.model) if isinstance(model, LoadedBackbone) else ("a backbone", model)
+    require(
+        isinstance(model, VisionTransformer), f"model must be a VisionTransformer, got {type(model).__name__}"
+    )
+    require(on_error in ("raise", "skip"), f'on_error must be "raise" or "skip", got {on_error!r}')
+    patch = model.config.patch_size
+    fits = preprocessing.size % patch == 0
+    nearest = max(1, round(preprocessing.size / patch)) * patch
+    require(fits, f"size {preprocessing.size} is not a multiple of the patch size {patch}: try {nearest}")
+    pictures = as_pictures(images)
+    device = model.pos_embed.device
+    precision = best_precision(device) if options.precision == "auto" else options.precision
+    weights = fingerprint(model)
+    made_by = {
+        "weights": weights,
+        "preprocessing": repr(preprocessing),
+        "precision": precision,
+        "n_layers": options.n_layers,
+        "format": _FORMAT,
+    }
+    runner = Runner(model, precision, options.n_layers, options.batch_size, preprocessing.size)
+    job = Job(pictures, preprocessing, runner, on_error, options.shard_size, options.progress)
+    store = MemoryStore() if cache_dir is None else FeatureCache(Path(cache_dir), made_by, options.wait_s)
+    with store:
+        found, from_cache = job.run(store)
+    config = model.config
+    backbone = f"{name} (width {config.width}, {config.depth} blocks, patch {patch}, weights {weights[:12]})"
+    how = f"{preprocessing}; {precision} on {device.type}"
+    return _features(pictures, found, config.width, from_cache, f"{backbone}; {{}}; {how}")
+
+
+def _features(
+    pictures: Pictures, found: FeatureSet, width: int, from_cache: bool, provenance: str
+) -> Features:
+    """Put names, labels and provenance to the rows."""
+    kept = torch.ones(len(pictures), dtype=torch.bool)
+    kept[[row for row, _ in found.skipped]] = False
+    indices = kept.nonzero()[:, 0]
+    speed = f"{found.seconds:.1f} s, {len(indices) / max(found.seconds, 1e-9):.1f} images/s"
+    what = f"{pictures.name}, {len(indices)} pictures" + (
+        f" ({len(found.skipped)} skipped)" if found.skipped else ""
+    )
+    return Features(
+        linear_eval=found.features,
+        width=width,
+        indices=indices,
+        labels=None if pictures.labels is None else pictures.labels[indices],
+        class_names=tuple(pictures.class_names),
+        skipped=tuple((pictures.name_of(row), reason) for row, reason in found.skipped),
+        provenance=f"{provenance.format(what)}; {speed}" + (" (read from the cache)" if from_cache else ""),
+        seconds=found.seconds,
+        from_cache=from_cache,
+    )

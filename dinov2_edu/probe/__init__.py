@@ -1,0 +1,25 @@
+"""What frozen features know: k-NN, logistic regression, few labels, and a report that shows the mistakes."""
+
+from dinov2_edu.probe.fewshot import FewShotPoint, few_shot_curve
+from dinov2_edu.probe.knn import knn_accuracy, knn_predict, knn_report, nearest
+from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, LogisticProbe, Trial, choose_c, logistic_probe
+from dinov2_edu.probe.report import Calibration, ProbeReport, make_report, wilson_interval
+
+__all__ = [
+    "C_GRID",
+    "SHORT_C_GRID",
+    "Calibration",
+    "FewShotPoint",
+    "LogisticProbe",
+    "ProbeReport",
+    "Trial",
+    "choose_c",
+    "few_shot_curve",
+    "knn_accuracy",
+    "knn_predict",
+    "knn_report",
+    "logistic_probe",
+    "make_report",
+    "nearest",
+    "wilson_interval",
+]
