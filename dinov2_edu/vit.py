@@ -16,7 +16,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dinov2_edu.shapes import Attention as AttentionMap
-from dinov2_edu.shapes import ClassTokens, Images, PatchMask, PatchTokens, check_float_images, check_mask, require
+from dinov2_edu.shapes import (
+    ClassTokens,
+    Images,
+    PatchMask,
+    PatchTokens,
+    check_float_images,
+    check_mask,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -294,7 +302,7 @@ class VisionTransformer(nn.Module):
     def forward(
         self,
         images: Images | Sequence[Float[Tensor, "_ c _ _"]],
-        masks: PatchMask | None | Sequence[Bool[Tensor, "_ _"] | None] = None,
+        masks: PatchMask | Sequence[Bool[Tensor, "_ _"] | None] | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Tokens | list[Tokens]:
@@ -324,10 +332,15 @@ class VisionTransformer(nn.Module):
 
     def _layer(self, layer: int) -> int:
         depth = len(self.blocks)
-        require(-depth <= layer < depth, f"layer {layer} does not exist: this backbone has blocks 0 to {depth - 1}")
+        require(
+            -depth <= layer < depth,
+            f"layer {layer} does not exist: this backbone has blocks 0 to {depth - 1}",
+        )
         return layer % depth
 
-    def intermediate_layers(self, images: Images, layers: Sequence[int], *, norm: bool = True) -> list[Tokens]:
+    def intermediate_layers(
+        self, images: Images, layers: Sequence[int], *, norm: bool = True
+    ) -> list[Tokens]:
         """The tokens after the named blocks (negative counts from the end), in the order asked.
 
         Args:

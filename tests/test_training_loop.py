@@ -31,7 +31,11 @@ QUIET = {"log_every": 1, "progress": False, "stop_on_collapse": False}
 
 
 def weights(state) -> list[torch.Tensor]:
-    return [*state.student_network.state_dict().values(), *state.teacher.state_dict().values(), *state.centers.values()]
+    return [
+        *state.student_network.state_dict().values(),
+        *state.teacher.state_dict().values(),
+        *state.centers.values(),
+    ]
 
 
 def same(one, other) -> bool:
@@ -58,7 +62,8 @@ from dinov2_edu.training import Watch, build_state, fit, load_checkpoint
 folder = Path(sys.argv[1])
 path = folder / "checkpoint.pt"
 state = load_checkpoint(path) if path.exists() else build_state(TINY)
-fit(state, byte_images(24), Watch(**QUIET, folder=folder, checkpoint_every=1, on_log=lambda s: print(s.step, flush=True)))
+watch = Watch(**QUIET, folder=folder, checkpoint_every=1, on_log=lambda s: print(s.step, flush=True))
+fit(state, byte_images(24), watch)
 """
 
 
@@ -170,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     save_checkpoint(state, tmp_path / "checkpoint.pt")
     with torch.no_grad():
         state.student.backbone.norm.weight.fill_(torch.nan)
-    with pytest.raises(TrainingStopped, match="not a finite number at step 1.*lower the learning rate"):
+    with pytest.raises(TrainingStopped, match=r"not a finite number at step 1.*lower the learning rate"):
         fit(state, byte_images(), Watch(**QUIET, folder=tmp_path))
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 0
 
@@ -188,13 +193,18 @@ def test_a_run_that_collapses_after_learning_is_stopped():
     with torch.no_grad():  # a teacher without a say: every image gets the uniform target
         for network in (state.teacher, state.student):
             network.dino_head.last_layer.weight_g.zero_()
-    with pytest.raises(TrainingStopped, match="collapsed at step 1.*uniform"):
+    with pytest.raises(TrainingStopped, match=r"collapsed at step 1.*uniform"):
         fit(state, byte_images(), Watch(log_every=1, progress=False))
 
 
 def curves(entropy: float, mean: float, spread: float = 0.9, loss: float = 5.0) -> dict:
     top = math.log(512)
-    values = {"loss": loss, "target_entropy": entropy * top, "mean_target_entropy": mean * top, "feature_spread": spread}
+    values = {
+        "loss": loss,
+        "target_entropy": entropy * top,
+        "mean_target_entropy": mean * top,
+        "feature_spread": spread,
+    }
     return {name: [value] * 30 for name, value in values.items()}
 
 
@@ -253,7 +263,9 @@ def slices(batch: Batch, process: int) -> Batch:
     def half(crops, n_crops):
         return crops.unflatten(0, (n_crops, -1))[:, process * 4 : process * 4 + 4].flatten(0, 1)
 
-    return Batch(half(batch.global_crops, 2), half(batch.local_crops, TINY.crops.n_local), half(batch.masks, 2))
+    return Batch(
+        half(batch.global_crops, 2), half(batch.local_crops, TINY.crops.n_local), half(batch.masks, 2)
+    )
 
 
 def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path):
@@ -273,8 +285,14 @@ def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path):
         state = build_state(without_warm_up(targets))
         for batch, other in zip(batches[targets], theirs, strict=True):
             for name, value in train_step(state, batch).items():
-                assert float(value) == pytest.approx(float(other[name]), abs=1e-5, rel=1e-5), f"{targets}: {name}"
-        pairs = ((state.student.state_dict(), student), (state.teacher.state_dict(), teacher), (state.centers, centers))
+                assert float(value) == pytest.approx(float(other[name]), abs=1e-5, rel=1e-5), (
+                    f"{targets}: {name}"
+                )
+        pairs = (
+            (state.student.state_dict(), student),
+            (state.teacher.state_dict(), teacher),
+            (state.centers, centers),
+        )
         for ours, other in pairs:
             for name, value in ours.items():
                 difference = (value - other[name]).abs().max()

@@ -14,7 +14,9 @@ from dinov2_edu.training.step import feature_spread, make_targets
 from dinov2_edu.vit import ViTConfig
 
 RECIPES = [
-    f"step_{targets}_{heads}_head" for targets in ("centering", "sinkhorn_knopp") for heads in ("shared", "separate")
+    f"step_{targets}_{heads}_head"
+    for targets in ("centering", "sinkhorn_knopp")
+    for heads in ("shared", "separate")
 ]
 TINY = TrainConfig(
     vit=ViTConfig(img_size=16, patch_size=4, width=24, depth=2, heads=2, layer_scale=None),
@@ -67,7 +69,9 @@ def official(request, golden):
     state = build_state(step_config(numbers))
     for who, network in (("student", state.student), ("teacher", state.teacher)):
         prefix = f"{who}/"
-        weights = {k.removeprefix(prefix): torch.from_numpy(v) for k, v in numbers.items() if k.startswith(prefix)}
+        weights = {
+            k.removeprefix(prefix): torch.from_numpy(v) for k, v in numbers.items() if k.startswith(prefix)
+        }
         network.load_state_dict(weights, strict=True)
     batch = Batch(*(torch.from_numpy(numbers[name]) for name in ("global_crops", "local_crops", "masks")))
     return state, batch, numbers
@@ -93,7 +97,9 @@ def test_losses_are_the_official_ones(official):
 def test_gradients_are_the_official_ones(official):
     state, batch, numbers = official
     compute_losses(state, batch, numbers["teacher_temp"].item()).total.backward()
-    theirs = {k.removeprefix("grads/"): torch.from_numpy(v) for k, v in numbers.items() if k.startswith("grads/")}
+    theirs = {
+        k.removeprefix("grads/"): torch.from_numpy(v) for k, v in numbers.items() if k.startswith("grads/")
+    }
     ours = {name: parameter.grad for name, parameter in state.student.named_parameters()}
     assert set(theirs) == {name for name, grad in ours.items() if grad is not None}
     for name, expected in theirs.items():
@@ -105,7 +111,9 @@ def test_gradients_are_the_official_ones(official):
 def test_the_teacher_after_is_the_official_one(official):
     state, _, numbers = official
     update_teacher(state.teacher, state.student, numbers["momentum"].item())
-    after = {k.removeprefix("teacher_after/"): v for k, v in numbers.items() if k.startswith("teacher_after/")}
+    after = {
+        k.removeprefix("teacher_after/"): v for k, v in numbers.items() if k.startswith("teacher_after/")
+    }
     assert after
     ours = state.teacher.state_dict()
     for name, expected in after.items():
@@ -155,7 +163,9 @@ def test_make_targets_names_three_methods():
     logits, center = torch.randn(6, 5), torch.randn(5)
     bare = make_targets(logits, center, 0.1, "none")
     torch.testing.assert_close(bare, (logits / 0.1).softmax(dim=-1))
-    torch.testing.assert_close(make_targets(logits, center, 0.1, "centering"), ((logits - center) / 0.1).softmax(-1))
+    torch.testing.assert_close(
+        make_targets(logits, center, 0.1, "centering"), ((logits - center) / 0.1).softmax(-1)
+    )
     torch.testing.assert_close(make_targets(logits, center, 0.1, "sinkhorn"), sinkhorn_knopp(logits, 0.1))
 
 
@@ -179,8 +189,12 @@ def test_no_local_crops():
 
 
 def test_feature_spread_is_1_on_a_full_sphere_and_0_at_a_point():
-    assert feature_spread(torch.eye(8).repeat(1, 1) - torch.eye(8).flip(0)).item() == pytest.approx(1, abs=1e-6)
-    assert feature_spread(torch.ones(5, 8) * torch.arange(1.0, 6)[:, None]).item() == pytest.approx(0, abs=1e-3)
+    assert feature_spread(torch.eye(8).repeat(1, 1) - torch.eye(8).flip(0)).item() == pytest.approx(
+        1, abs=1e-6
+    )
+    assert feature_spread(torch.ones(5, 8) * torch.arange(1.0, 6)[:, None]).item() == pytest.approx(
+        0, abs=1e-3
+    )
 
 
 def test_bfloat16_stays_near_float32():

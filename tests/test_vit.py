@@ -8,8 +8,8 @@ import torch
 
 from dinov2_edu.vit import (
     Tokens,
-    ViTConfig,
     VisionTransformer,
+    ViTConfig,
     add_for_some,
     vit_base,
     vit_giant2,
@@ -45,7 +45,11 @@ def config_from(numbers: dict) -> ViTConfig:
 def official(request, golden):
     numbers = golden(f"{request.param}.npz")
     model = VisionTransformer(config_from(numbers)).eval()
-    weights = {k.removeprefix("weights/"): torch.from_numpy(v) for k, v in numbers.items() if k.startswith("weights/")}
+    weights = {
+        k.removeprefix("weights/"): torch.from_numpy(v)
+        for k, v in numbers.items()
+        if k.startswith("weights/")
+    }
     model.load_state_dict(weights, strict=True)
     return model, {name: torch.from_numpy(array) for name, array in numbers.items() if array.ndim}
 
@@ -122,7 +126,9 @@ def to_transformers(state: dict) -> dict:
     renamed = {}
     for name, tensor in state.items():
         name = name.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")
-        name = name.replace("cls_token", "embeddings.cls_token").replace("mask_token", "embeddings.mask_token")
+        name = name.replace("cls_token", "embeddings.cls_token").replace(
+            "mask_token", "embeddings.mask_token"
+        )
         name = name.replace("pos_embed", "embeddings.position_embeddings")
         name = name.replace("register_tokens", "embeddings.register_tokens")
         name = name.replace("blocks.", "encoder.layer.").replace("attn.proj", "attention.o_proj")
@@ -152,7 +158,13 @@ def test_agrees_with_transformers(n_registers):
         if "gamma" in name or "token" in name or "norm" in name:
             parameter.copy_(torch.randn_like(parameter) * 0.2 + ("norm" in name and "weight" in name))
     kind = "Dinov2WithRegisters" if n_registers else "Dinov2"
-    sizes = dict(hidden_size=384, num_hidden_layers=12, num_attention_heads=6, image_size=518, patch_size=14)
+    sizes = {
+        "hidden_size": 384,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "image_size": 518,
+        "patch_size": 14,
+    }
     if n_registers:
         sizes["num_register_tokens"] = n_registers
     config = getattr(transformers, f"{kind}Config")(**sizes)

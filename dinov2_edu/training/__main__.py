@@ -23,9 +23,13 @@ from dinov2_edu.training.step import TrainState, build_state
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dinov2_edu.training", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dinov2_edu.training", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("preset", choices=sorted(PRESETS), help="which data, and which settings for it")
-    parser.add_argument("folder", type=Path, help="where checkpoint.pt and history.json are kept; resumes from there")
+    parser.add_argument(
+        "folder", type=Path, help="where checkpoint.pt and history.json are kept; resumes from there"
+    )
     parser.add_argument("--steps", type=int, help="length of the run and of its schedules, of a new run")
     parser.add_argument("--until", type=int, help="stop after this step; run again to go on")
     parser.add_argument("--seed", type=int, help="of a new run")
@@ -46,7 +50,9 @@ def start(options: argparse.Namespace, device: torch.device) -> TrainState:
     checkpoint = options.folder / "checkpoint.pt"
     if checkpoint.exists():
         return load_checkpoint(checkpoint, device)
-    changes = {name: getattr(options, name) for name in ("steps", "seed") if getattr(options, name) is not None}
+    changes = {
+        name: getattr(options, name) for name in ("steps", "seed") if getattr(options, name) is not None
+    }
     return build_state(replace(PRESETS[options.preset](), **changes), device)
 
 
@@ -72,7 +78,9 @@ def report(state: TrainState, folder: Path) -> None:
     (folder / "history.json").write_text(json.dumps(content))
     verdict = diagnose(state.history, state.config.n_prototypes)
     accuracy = f" k-NN {state.history['knn'][-1]:.1%}." if state.history.get("knn") else ""
-    print(f"step {state.step} of {state.config.steps}: {verdict.name}.{accuracy} {verdict.evidence} {verdict.advice}")
+    print(
+        f"step {state.step} of {state.config.steps}: {verdict.name}.{accuracy} {verdict.evidence} {verdict.advice}"
+    )
 
 
 if __name__ == "__main__":

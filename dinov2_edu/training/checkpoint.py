@@ -56,7 +56,9 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Tra
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is cut short or is no checkpoint ({error}): delete it and start again") from error
+        raise ValueError(
+            f"{path} is cut short or is no checkpoint ({error}): delete it and start again"
+        ) from error
     good = isinstance(content, dict) and content.get("format") == FORMAT
     require(good, f"{path} is no checkpoint of this version (format {FORMAT})")
     state = build_state(TrainConfig.from_dict(content["config"]), device)

@@ -86,7 +86,10 @@ class TrainConfig:
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup_steps", "teacher_temperature_steps", "freeze_last_layer_steps"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
-        require(self.n_prototypes >= 2, "n_prototypes must be at least 2: one prototype has nothing to choose from")
+        require(
+            self.n_prototypes >= 2,
+            "n_prototypes must be at least 2: one prototype has nothing to choose from",
+        )
         require(self.targets in TARGETS, f"targets must be one of {TARGETS}, got {self.targets!r}")
         require(self.precision in ("float32", "bfloat16"), f"precision: got {self.precision!r}")
         require(self.clip > 0, f"clip must be above 0, got {self.clip}")
@@ -103,7 +106,10 @@ class TrainConfig:
             require(value >= 0, f"{name} must be at least 0, got {value}")
         require(any(weights.values()), "all three loss weights are 0: there is nothing to learn from")
         if self.koleo_weight:
-            require(self.batch_size >= 2, "KoLeo needs at least 2 images a batch: raise batch_size or set koleo_weight=0")
+            require(
+                self.batch_size >= 2,
+                "KoLeo needs at least 2 images a batch: raise batch_size, or koleo_weight=0",
+            )
 
     def _check_ranges(self) -> None:
         check_temperature(self.student_temperature, "student_temperature")
@@ -145,7 +151,9 @@ class TrainConfig:
 def _rebuild(cls: type, values: dict[str, Any]) -> Any:
     known = {field.name: field for field in fields(cls)}
     unknown = sorted(set(values) - set(known))
-    require(not unknown, f"{cls.__name__} has no field {', '.join(unknown)}: it was written by another version")
+    require(
+        not unknown, f"{cls.__name__} has no field {', '.join(unknown)}: it was written by another version"
+    )
     arguments = {}
     for name, value in values.items():
         default = known[name].default

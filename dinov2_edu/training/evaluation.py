@@ -8,7 +8,9 @@ from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.vit import VisionTransformer
 
 
-def knn_evaluator(train: ImageSet, test: ImageSet, *, n_train: int = 5000) -> Callable[[VisionTransformer], float]:
+def knn_evaluator(
+    train: ImageSet, test: ImageSet, *, n_train: int = 5000
+) -> Callable[[VisionTransformer], float]:
     """A function that gives a backbone's k-NN accuracy (k = 20, temperature 0.07) on `test`, 0 to 1.
 
     Args:
@@ -22,7 +24,10 @@ def knn_evaluator(train: ImageSet, test: ImageSet, *, n_train: int = 5000) -> Ca
     options = ExtractOptions(progress=False)
 
     def accuracy(backbone: VisionTransformer) -> float:
-        found = [extract_features(backbone, data, preprocessing=preprocessing, options=options) for data in (train, test)]
+        found = [
+            extract_features(backbone, data, preprocessing=preprocessing, options=options)
+            for data in (train, test)
+        ]
         return knn_accuracy(found[0].cls, train.labels, found[1].cls, test.labels)
 
     return accuracy

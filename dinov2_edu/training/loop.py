@@ -53,7 +53,9 @@ class Watch:
             self.folder = Path(self.folder)
 
 
-def fit(state: TrainState, images: ByteImages, watch: Watch | None = None, *, until: int | None = None) -> TrainState:
+def fit(
+    state: TrainState, images: ByteImages, watch: Watch | None = None, *, until: int | None = None
+) -> TrainState:
     """Train from the state's step to the end of its schedules, or to step `until`.
 
     Interrupting (the stop button, Ctrl-C) keeps what was learnt: the state is whole after every step, and is saved
@@ -79,7 +81,11 @@ def fit(state: TrainState, images: ByteImages, watch: Watch | None = None, *, un
     images_per_process(config)  # refuses an uneven batch before the first step
     last = config.steps if until is None else min(until, config.steps)
     bar = tqdm(
-        total=config.steps, initial=state.step, disable=not watch.progress or rank() > 0, unit="step", desc="training"
+        total=config.steps,
+        initial=state.step,
+        disable=not watch.progress or rank() > 0,
+        unit="step",
+        desc="training",
     )
     images = images.to(state.device)
     order = EpochOrder(len(images), config)
@@ -91,7 +97,9 @@ def fit(state: TrainState, images: ByteImages, watch: Watch | None = None, *, un
             if state.step % watch.log_every == 0 or state.step == last:
                 _log(state, record, watch, bar)
             if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
-                _append(state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)})
+                _append(
+                    state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)}
+                )
             if state.step % watch.checkpoint_every == 0 or state.step == last:
                 _keep(state, watch)
     except KeyboardInterrupt:
@@ -140,7 +148,8 @@ def _stop_if_collapsed(state: TrainState) -> None:
     """Raise if the targets told something of their images before and tell nothing now."""
     history, top = state.history, math.log(state.config.n_prototypes)
     told = [
-        mean - each for mean, each in zip(history["mean_target_entropy"], history["target_entropy"], strict=True)
+        mean - each
+        for mean, each in zip(history["mean_target_entropy"], history["target_entropy"], strict=True)
     ]
     began = max(told) > 0.1 * top
     if not began or max(told[-5:]) > 0.01 * top:

@@ -8,20 +8,24 @@ from dinov2_edu.vit import ViTConfig
 
 
 def patterns10_run() -> TrainConfig:
-    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8."""
+    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,500 steps of 64 images.
+
+    There are few prototypes, because a batch of 64 images cannot balance many: with 512 of them Sinkhorn-Knopp gives
+    every image prototypes of its own, and the student stays at ln K.
+    """
     return TrainConfig(
         vit=ViTConfig(img_size=32, patch_size=8, width=96, depth=3, heads=3, layer_scale=None),
-        crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0), local_scale=(0.1, 0.32)),
-        n_prototypes=512,
+        crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0), n_local=4, local_scale=(0.15, 0.4)),
+        n_prototypes=128,
         head_hidden=256,
         head_bottleneck=64,
         targets="sinkhorn",
-        lr=(2e-3, 1e-5),
-        warmup_steps=100,
+        lr=(1e-3, 1e-5),
+        warmup_steps=60,
         weight_decay=(0.04, 0.1),
-        teacher_temperature_steps=400,
+        teacher_temperature_steps=200,
         momentum=(0.99, 1.0),
-        batch_size=128,
+        batch_size=64,
         steps=1500,
     )
 

@@ -178,7 +178,9 @@ def compute_losses(state: TrainState, batch: Batch, teacher_temperature: float) 
         ValueError: an odd number of global crops.
     """
     config = state.config
-    require(len(batch.global_crops) % 2 == 0, f"wanted two global crops an image, got {len(batch.global_crops)}")
+    require(
+        len(batch.global_crops) % 2 == 0, f"wanted two global crops an image, got {len(batch.global_crops)}"
+    )
     read = None
     if batch.masks is not None and config.ibot_weight:
         read = batch.masks.flatten().nonzero().squeeze(1).to(state.device)
