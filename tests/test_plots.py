@@ -508,7 +508,7 @@ def test_diagrams_say_what_they_show(name):
     assert 10 < len(title.text) < 80
     assert len(desc.text) > 200 and "  " not in desc.text.strip()
     assert root.get("aria-labelledby") == title.get("id") and root.get("aria-describedby") == desc.get("id")
-    assert root.get("role") == ("group" if root.find(f".//{SVG}a") is not None else "img")
+    assert root.get("role") == ("group" if root.find(f".//{SVG}a") is not None else "images")
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -635,7 +635,7 @@ def test_the_first_picture_is_the_one_the_code_draws(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "dinov2_edu.plots.diagrams", tmp_path / "hero.svg"], cwd=ROOT, check=True
     )
-    drawn, kept = tmp_path / "hero.svg", ROOT / "book/_static/img/hero.svg"
+    drawn, kept = tmp_path / "hero.svg", ROOT / "book/_static/images/hero.svg"
     message = "run `python -m dinov2_edu.plots.diagrams` and commit the picture"
     assert drawn.read_text("utf-8") == kept.read_text("utf-8"), message
     ElementTree.parse(kept)
