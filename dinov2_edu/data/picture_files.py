@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from dinov2_edu.shapes import require
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from dinov2_edu.shapes import ByteImages, check_images, require
 from dinov2_edu.training.checkpoint import save_checkpoint

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from dinov2_edu.shapes import require
 

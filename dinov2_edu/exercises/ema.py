@@ -1,0 +1,58 @@
+"""Exercises of chapter 06: the teacher's update, and a schedule with warm-up."""
+
+import torch
+from torch import Tensor
+
+from dinov2_edu.exercises import Exercise
+from dinov2_edu.schedules import cosine_schedule
+
+
+def _weights(generator: torch.Generator) -> dict:
+    shapes = ((3, 2), (4,))
+    teacher, student = ([torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2))
+    return {
+        "teacher": teacher,
+        "student": student,
+        "momentum": 0.5 + 0.5 * float(torch.rand((), generator=generator)),
+    }
+
+
+def _update(teacher: list[Tensor], student: list[Tensor], momentum: float) -> list[Tensor]:
+    return [momentum * slow + (1 - momentum) * fast for slow, fast in zip(teacher, student, strict=True)]
+
+
+def _settings(generator: torch.Generator) -> dict:
+    warmup = int(torch.randint(2, 10, (), generator=generator))
+    peak = 0.001 + 0.01 * float(torch.rand((), generator=generator))
+    return {"peak": peak, "end": 1e-6, "n_steps": 40, "warmup": warmup}
+
+
+def _schedule(peak: float, end: float, n_steps: int, warmup: int) -> Tensor:
+    return torch.from_numpy(cosine_schedule(peak, end, n_steps, warmup_steps=warmup)).float()
+
+
+EXERCISES = {
+    "update": Exercise(
+        task="the teacher's new tensors, `momentum` of the old ones and the rest from the student, as a list",
+        reference=_update,
+        make_inputs=_weights,
+        hint="torch.lerp(a, b, w) is a + w (b - a); the student's share is 1 - momentum.",
+        mistakes={
+            "the momentum was given to the student": lambda teacher, student, momentum: _update(
+                teacher, student, 1 - momentum
+            )
+        },
+    ),
+    "schedule": Exercise(
+        task="`n_steps` learning rates: linear from 0 to `peak` in `warmup` steps, then half a cosine towards `end`",
+        reference=_schedule,
+        make_inputs=_settings,
+        hint="The cosine has n_steps - warmup steps and starts at `peak`.",
+        mistakes={
+            "the cosine runs over all steps instead of those after the warm-up": lambda peak, end, n_steps, warmup: (
+                torch.cat([torch.linspace(0, peak, warmup), _schedule(peak, end, n_steps, 0)[warmup:]])
+            )
+        },
+        tolerance=1e-6,
+    ),
+}

@@ -1,0 +1,150 @@
+"""The collapse laboratory: one healthy run on Patterns10, and the same run with one thing taken away.
+
+`python -m dinov2_edu.training.laboratory` trains them one after another and writes one small file each to the
+package's `assets/runs`, where chapter 07 and its control read them. A finished run is not trained again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dinov2_edu.data import ImageSet, patterns10
+from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.shapes import require
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.diagnosis import Diagnosis, diagnose
+from dinov2_edu.training.evaluation import knn_evaluator
+from dinov2_edu.training.loop import Watch, fit
+from dinov2_edu.training.presets import patterns10_run
+from dinov2_edu.training.step import TrainState, build_state
+
+RUNS_FOLDER = Path(__file__).parents[1] / "assets" / "runs"
+N_FEATURES = 100
+"""Final features kept of each run: the first so many test images, on their three main axes."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of the laboratory: what is taken away, in words, and the change to the healthy config."""
+
+    title: str
+    change: Callable[[TrainConfig], TrainConfig]
+
+
+def _without(**changes) -> Callable[[TrainConfig], TrainConfig]:
+    return lambda config: replace(config, **changes)
+
+
+EXPERIMENTS = {
+    "healthy": Experiment("Nothing is missing", _without()),
+    "no_centering": Experiment("No centering: targets are a bare softmax", _without(targets="none")),
+    "no_sharpening": Experiment(
+        "No sharpening: the teacher's temperature is 1", _without(teacher_temperature=(1.0, 1.0))
+    ),
+    "no_ema": Experiment("No lag: the teacher is the student", _without(momentum=(0.0, 0.0))),
+    "no_multicrop": Experiment(
+        "No local crops", lambda config: replace(config, crops=replace(config.crops, n_local=0))
+    ),
+    "no_koleo": Experiment("No KoLeo", _without(koleo_weight=0.0)),
+}
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A finished run as the book ships it.
+
+    Attributes:
+        name: key in `EXPERIMENTS`.
+        title: what is taken away.
+        config: as `TrainConfig.to_dict` gives it.
+        history: as `fit` records it.
+        features: the first test images' class tokens on their three main axes, unit length before the projection.
+        labels: their classes.
+    """
+
+    name: str
+    title: str
+    config: dict
+    history: dict[str, list[float]]
+    features: list[list[float]]
+    labels: list[int]
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The verdict on the curves."""
+        return diagnose(self.history, self.config["n_prototypes"])
+
+
+def laboratory_run() -> TrainConfig:
+    """The healthy run: `patterns10_run` cut to 400 steps, long enough to see every collapse."""
+    return replace(patterns10_run(), steps=400)
+
+
+def load_runs(folder: Path = RUNS_FOLDER) -> dict[str, RecordedRun]:
+    """The recorded runs, in the order of `EXPERIMENTS`.
+
+    Raises:
+        ValueError: none has been recorded.
+    """
+    found = {name: folder / f"{name}.json" for name in EXPERIMENTS if (folder / f"{name}.json").is_file()}
+    require(
+        bool(found), f"no recorded run in {folder}: make them with `python -m dinov2_edu.training.laboratory`"
+    )
+    return {name: RecordedRun(**json.loads(path.read_text())) for name, path in found.items()}
+
+
+def record(name: str, config: TrainConfig, folder: Path, device: str = "cpu") -> RecordedRun:
+    """Train one experiment and write its file."""
+    train, test = patterns10(20_000), patterns10(2_000, split="test")
+    watch = Watch(
+        evaluate=knn_evaluator(train, test),
+        log_every=4,
+        evaluate_every=50,
+        stop_on_collapse=False,
+        progress=False,
+    )
+    state = fit(build_state(EXPERIMENTS[name].change(config), device), train.images, watch)
+    history = {key: [float(f"{value:.5g}") for value in values] for key, values in state.history.items()}
+    features, labels = _final_features(state, test.subset(range(N_FEATURES)))
+    run = RecordedRun(name, EXPERIMENTS[name].title, state.config.to_dict(), history, features, labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(vars(run)) + "\n")
+    return run
+
+
+def _final_features(state: TrainState, images: ImageSet) -> tuple[list[list[float]], list[int]]:
+    """Unit class tokens on their three main axes (not centred, so that a collapse to a point shows as a point)."""
+    preprocessing = Preprocessing(size=images.images.shape[-1])
+    options = ExtractOptions(progress=False, precision="float32")
+    found = extract_features(state.teacher.backbone, images, preprocessing=preprocessing, options=options)
+    unit = torch.nn.functional.normalize(found.cls, dim=-1).numpy()
+    axes = np.linalg.svd(unit, full_matrices=False)[2][:3]
+    return np.round(unit @ axes.T, 3).tolist(), images.labels.tolist()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train what is not recorded yet and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dinov2_edu.training.laboratory", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where the recorded runs are kept")
+    parser.add_argument("--steps", type=int, help="length of each run, to try the command out")
+    parser.add_argument("--only", choices=EXPERIMENTS, help="train just this one")
+    options = parser.parse_args(arguments)
+    config = laboratory_run() if options.steps is None else replace(laboratory_run(), steps=options.steps)
+    for name in [options.only] if options.only else EXPERIMENTS:
+        if not (options.folder / f"{name}.json").is_file():
+            print(f"{name}: {EXPERIMENTS[name].title}", flush=True)
+            record(name, config, options.folder)
+    for name, run in load_runs(options.folder).items():
+        accuracy = run.history["knn"][-1]
+        print(f"{name:>14}  k-NN {accuracy:6.1%}  {run.diagnosis.name}: {run.diagnosis.evidence}")
+
+
+if __name__ == "__main__":
+    main()
