@@ -13,6 +13,7 @@ import pytest
 import torch
 from test_training_step import TINY, byte_images
 
+from dinov2_edu.data import ImageSet
 from dinov2_edu.training import (
     Batch,
     TrainingStopped,
@@ -21,6 +22,7 @@ from dinov2_edu.training import (
     diagnose,
     draw_batch,
     fit,
+    knn_evaluator,
     load_checkpoint,
     save_checkpoint,
     train_step,
@@ -160,6 +162,15 @@ def test_learning_lowers_the_loss_on_one_batch():
     batch = draw_batch(byte_images(), config, 0)
     losses = [float(train_step(state, batch)["loss"]) for _ in range(60)]
     assert losses[-1] < losses[0] - 0.3
+
+
+def test_the_evaluator_draws_neighbours_of_every_class():
+    """Labels that repeat in order, as those of Patterns10: every second image would miss half of the classes."""
+    images = torch.zeros(40, 3, 16, 16, dtype=torch.uint8)
+    labels = torch.arange(40) % 4
+    images += (labels * 60)[:, None, None, None].to(torch.uint8)  # one brightness a class: a flat feature will do
+    data = ImageSet(images, labels, ("a", "b", "c", "d"), "four greys")
+    assert knn_evaluator(data, data, n_train=20)(build_state(TINY).teacher.backbone) == 1.0
 
 
 @pytest.mark.bad_input

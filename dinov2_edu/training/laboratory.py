@@ -81,8 +81,8 @@ class RecordedRun:
 
 
 def laboratory_run() -> TrainConfig:
-    """The healthy run: `patterns10_run` cut to 400 steps, long enough to see every collapse."""
-    return replace(patterns10_run(), steps=400)
+    """The healthy run: `patterns10_run` cut to 500 steps."""
+    return replace(patterns10_run(), steps=500)
 
 
 def load_runs(folder: Path = RUNS_FOLDER) -> dict[str, RecordedRun]:

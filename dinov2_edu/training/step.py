@@ -46,7 +46,7 @@ class Schedules:
         self.last_layer_lr[: config.freeze_last_layer_steps] = 0.0
         self.weight_decay = cosine_schedule(*config.weight_decay, n)
         self.momentum = cosine_schedule(*config.momentum, n)
-        rising = min(config.teacher_temperature_steps, n)
+        rising = max(1, min(config.teacher_temperature_steps, n))
         self.teacher_temperature = linear_schedule(*config.teacher_temperature, rising, n_total=n)
 
 

@@ -82,8 +82,11 @@ def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, d
     """
     path = Path(folder or ASSETS, "book.safetensors")
     if not path.is_file():
+        where = (
+            path if folder else "dinov2_edu/assets/book.safetensors"
+        )  # a page shows this: no path of a machine
         raise WeightsUnavailable(
-            f"the book's own checkpoint is not there ({path}): chapter 07's training writes it"
+            f"the book's own checkpoint is not there ({where}): chapter 07's training writes it"
         )
     try:
         with safe_open(path, framework="pt") as file:
