@@ -148,7 +148,7 @@ def read_as_markdown(
             for part in parts
         )
         read.append(text)
-        if re.fullmatch(r"[A-Z]\w+:", line) and line[:-1] not in SECTIONS:
+        if re.fullmatch(r"[A-Z]\w+(, .*)?:", line) and line[:-1] not in SECTIONS:
             read[-1:] = [f"{text}:", ""]  # what is indented below it is a table, to be kept as it stands
     lines[:] = read
 

@@ -113,8 +113,7 @@ def logistic_probe(
         ValueError: fewer than two classes, values that are not finite, or no C above 0.
 
     Source: paper section 7.1; official `dinov2/eval/log_regression.py` @ b8931f7. There cuML fits features
-        that are not
-    standardised, so a C means something else there.
+        that are not standardised, so a C means something else there.
     """
     check_training(train, labels)
     began = time.perf_counter()
