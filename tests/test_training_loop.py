@@ -168,7 +168,9 @@ def test_the_evaluator_draws_neighbours_of_every_class():
     """Labels that repeat in order, as those of Patterns10: every second image would miss half of the classes."""
     images = torch.zeros(40, 3, 16, 16, dtype=torch.uint8)
     labels = torch.arange(40) % 4
-    images += (labels * 60)[:, None, None, None].to(torch.uint8)  # one brightness a class: a flat feature will do
+    images += (labels * 60)[:, None, None, None].to(
+        torch.uint8
+    )  # one brightness a class: a flat feature will do
     data = ImageSet(images, labels, ("a", "b", "c", "d"), "four greys")
     assert knn_evaluator(data, data, n_train=20)(build_state(TINY).teacher.backbone) == 1.0
 

@@ -110,8 +110,8 @@ EXERCISES = {
         hint="argmax over the prototypes, bincount with minlength=k, divide by the number of tokens.",
         mistakes={
             "the entropy itself was returned": lambda logits: _usage(logits).log(),
-            "probabilities were averaged instead of counting the nearest prototype": lambda logits: _perplexity(
-                logits.softmax(dim=1).mean(dim=0)
+            "probabilities were averaged instead of counting the nearest prototype": lambda logits: (
+                _perplexity(logits.softmax(dim=1).mean(dim=0))
             ),
             "prototypes with any token at all were counted": lambda logits: torch.tensor(
                 float(logits.argmax(dim=1).unique().numel())

@@ -9,6 +9,9 @@ from dinov2_edu.shapes import require
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""
 
+NOTHING_TOLD = 0.04
+"""Targets that tell less of their image than this share of ln K count as one and the same."""
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -61,7 +64,7 @@ def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagn
         f"target entropy {entropy:.3f} of at most ln {n_prototypes} = {top:.3f}; "
         f"a target tells {max(told, 0):.3f} nats of its image; feature spread {spread:.3f}"
     )
-    if told < 0.01 * top:
+    if told < NOTHING_TOLD * top:
         return _same_target(entropy / top, numbers)
     if spread < 0.05:
         return Diagnosis(

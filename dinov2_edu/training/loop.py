@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dinov2_edu.shapes import ByteImages, check_images, require
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.diagnosis import diagnose
+from dinov2_edu.training.diagnosis import NOTHING_TOLD, diagnose
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.step import TrainState, draw_batch, images_per_process, train_step
 
@@ -152,7 +152,7 @@ def _stop_if_collapsed(state: TrainState) -> None:
         for mean, each in zip(history["mean_target_entropy"], history["target_entropy"], strict=True)
     ]
     began = max(told) > 0.1 * top
-    if not began or max(told[-5:]) > 0.01 * top:
+    if not began or max(told[-5:]) > NOTHING_TOLD * top:
         return
     verdict = diagnose({name: values[-5:] for name, values in history.items()}, state.config.n_prototypes)
     if verdict.collapsed:

@@ -1,0 +1,59 @@
+"""The collapse laboratory: the recorded runs that the book shows, and the command that makes them."""
+
+from dataclasses import replace
+
+import pytest
+from test_training_step import TINY
+
+from dinov2_edu.data import patterns10
+from dinov2_edu.training import laboratory
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.laboratory import EXPERIMENTS, laboratory_run, load_runs, main, record
+
+VERDICTS = {
+    "healthy": "learning",
+    "no_centering": "one prototype",
+    "no_sharpening": "uniform",
+    "no_ema": "learning",
+    "no_multicrop": "learning",
+    "no_koleo": "learning",  # what it learns is worthless: the chapter says so
+}
+
+
+def test_the_diagnosis_names_every_recorded_run():
+    assert {name: run.diagnosis.name for name, run in load_runs().items()} == VERDICTS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_recorded_run_is_whole_and_was_made_by_todays_config(name):
+    run = load_runs()[name]
+    assert TrainConfig.from_dict(run.config) == EXPERIMENTS[name].change(laboratory_run())
+    steps = run.config["steps"]
+    assert run.history["step"][-1] == run.history["knn_step"][-1] == steps
+    assert {len(values) for key, values in run.history.items() if not key.startswith("knn")} == {steps // 4}
+    assert len(run.features) == len(run.labels) == laboratory.N_FEATURES
+
+
+def test_each_experiment_takes_one_thing_away():
+    healthy = vars(laboratory_run())
+    for name, experiment in EXPERIMENTS.items():
+        changed = [key for key, value in vars(experiment.change(laboratory_run())).items() if value != healthy[key]]
+        assert len(changed) == (name != "healthy"), name
+
+
+def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(laboratory, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16))
+    monkeypatch.setattr(laboratory, "laboratory_run", lambda: replace(TINY, steps=8))
+    first = record("no_koleo", replace(TINY, steps=8), tmp_path)
+    assert load_runs(tmp_path)["no_koleo"] == first
+    assert first.config["koleo_weight"] == 0.0 and "koleo" not in first.history
+    before = (tmp_path / "no_koleo.json").stat().st_mtime_ns
+    main(["--folder", str(tmp_path), "--only", "no_koleo"])
+    assert (tmp_path / "no_koleo.json").stat().st_mtime_ns == before
+    assert "k-NN" in capsys.readouterr().out
+
+
+@pytest.mark.bad_input
+def test_no_recorded_run_is_said(tmp_path):
+    with pytest.raises(ValueError, match="make them with `python -m dinov2_edu.training.laboratory`"):
+        load_runs(tmp_path)
