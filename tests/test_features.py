@@ -4,6 +4,7 @@ import copy
 import errno
 import os
 import threading
+from functools import partial
 from typing import ClassVar
 
 import filelock
@@ -415,9 +416,12 @@ def test_folder_equals_its_pictures_one_by_one(model, folder, tmp_path):
     as_list = extract_features(
         model, [Image.open(path) for path in paths], preprocessing=SMALL, options=options()
     )
-    assert torch.equal(as_list.linear_eval, found.linear_eval) and as_list.labels is None
+    close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-5)  # other batches round otherwise
+    close(as_list.linear_eval, found.linear_eval)
+    assert as_list.labels is None
     flat = extract_features(model, folder / "y", preprocessing=SMALL, options=options())
-    assert torch.equal(flat.linear_eval, found.linear_eval[3:]) and flat.labels is None
+    close(flat.linear_eval, found.linear_eval[3:])
+    assert flat.labels is None
 
 
 def test_only_a_few_pictures_are_decoded_ahead(folder, monkeypatch):

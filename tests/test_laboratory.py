@@ -45,7 +45,9 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(laboratory, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16))
     monkeypatch.setattr(laboratory, "laboratory_run", lambda: replace(TINY, steps=8))
     first = record("no_koleo", replace(TINY, steps=8), tmp_path)
-    assert load_runs(tmp_path)["no_koleo"] == first
+    again = load_runs(tmp_path)["no_koleo"]
+    assert (again.history, again.features, again.labels) == (first.history, first.features, first.labels)
+    assert TrainConfig.from_dict(again.config) == TrainConfig.from_dict(first.config)
     assert first.config["koleo_weight"] == 0.0 and "koleo" not in first.history
     before = (tmp_path / "no_koleo.json").stat().st_mtime_ns
     main(["--folder", str(tmp_path), "--only", "no_koleo"])

@@ -508,7 +508,7 @@ def test_diagrams_say_what_they_show(name):
     assert 10 < len(title.text) < 80
     assert len(desc.text) > 200 and "  " not in desc.text.strip()
     assert root.get("aria-labelledby") == title.get("id") and root.get("aria-describedby") == desc.get("id")
-    assert root.get("role") == ("group" if root.find(f".//{SVG}a") is not None else "images")
+    assert root.get("role") == ("group" if root.find(f".//{SVG}a") is not None else "img")
 
 
 @pytest.mark.parametrize("name", ALL)
