@@ -37,12 +37,16 @@ def test_a_recorded_run_is_whole_and_was_made_by_todays_config(name):
 def test_each_experiment_takes_one_thing_away():
     healthy = vars(laboratory_run())
     for name, experiment in EXPERIMENTS.items():
-        changed = [key for key, value in vars(experiment.change(laboratory_run())).items() if value != healthy[key]]
+        changed = [
+            key for key, value in vars(experiment.change(laboratory_run())).items() if value != healthy[key]
+        ]
         assert len(changed) == (name != "healthy"), name
 
 
 def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(laboratory, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16))
+    monkeypatch.setattr(
+        laboratory, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
+    )
     monkeypatch.setattr(laboratory, "laboratory_run", lambda: replace(TINY, steps=8))
     first = record("no_koleo", replace(TINY, steps=8), tmp_path)
     again = load_runs(tmp_path)["no_koleo"]
@@ -57,5 +61,5 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.bad_input
 def test_no_recorded_run_is_said(tmp_path):
-    with pytest.raises(ValueError, match="make them with `python -m dinov2_edu.training.laboratory`"):
+    with pytest.raises(ValueError, match=r"make them with `python -m dinov2_edu.training.laboratory`"):
         load_runs(tmp_path)
