@@ -65,7 +65,10 @@ def plot_panels(
         if len(series) > 1:
             low, high = place.get_ylim()
             place.set_ylim(low, high + 0.3 * (high - low))
-            place.legend(loc="upper left", ncols=2, handlelength=1.4, borderaxespad=0.1, columnspacing=1)
+            names = place.legend(
+                loc="upper left", ncols=2, handlelength=1.4, borderaxespad=0.1, columnspacing=1
+            )
+            names.set_in_layout(False)  # long names may reach over the edge; the charts keep their size
     label_bottom(axes, columns, x_label)
     return drawing
 
