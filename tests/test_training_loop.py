@@ -14,6 +14,7 @@ import torch
 from test_training_step import TINY, byte_images
 
 from dinov2_edu.data import ImageSet
+from dinov2_edu.ema import update_teacher
 from dinov2_edu.training import (
     Batch,
     TrainingStopped,
@@ -27,6 +28,7 @@ from dinov2_edu.training import (
     save_checkpoint,
     train_step,
 )
+from dinov2_edu.training import step as step_module
 from dinov2_edu.training.loop import EpochOrder
 
 QUIET = {"log_every": 1, "progress": False, "stop_on_collapse": False}
@@ -139,6 +141,24 @@ def test_interrupting_keeps_what_was_learnt(tmp_path):
     assert state.step == 3 and load_checkpoint(tmp_path / "checkpoint.pt").step == 3
 
 
+def test_an_interrupt_inside_a_step_waits_for_its_end(tmp_path, monkeypatch):
+    """Ctrl-C between the student's update and the teacher's: the step is finished, and going on changes nothing."""
+    images = byte_images(24)
+    whole = fit(build_state(TINY), images, Watch(**QUIET))
+
+    def interrupted_update(teacher, student, momentum):
+        if not torch.equal(student.backbone.cls_token, build_state(TINY).student.backbone.cls_token):
+            os.kill(os.getpid(), signal.SIGINT)
+        update_teacher(teacher, student, momentum)
+
+    monkeypatch.setattr(step_module, "update_teacher", interrupted_update)
+    stopped = fit(build_state(TINY), images, Watch(**QUIET, folder=tmp_path))
+    assert stopped.step == 2  # the warm-up's first step moves nothing
+    monkeypatch.undo()
+    resumed = fit(load_checkpoint(tmp_path / "checkpoint.pt"), images, Watch(**QUIET))
+    assert same(whole, resumed)
+
+
 def test_evaluation_is_recorded():
     watch = Watch(**QUIET, evaluate=lambda backbone: float(backbone.config.width), evaluate_every=8)
     history = fit(build_state(TINY), byte_images(), watch).history
@@ -190,6 +210,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         state.student.backbone.norm.weight.fill_(torch.nan)
     with pytest.raises(TrainingStopped, match=r"not a finite number at step 1.*lower the learning rate"):
         fit(state, byte_images(), Watch(**QUIET, folder=tmp_path))
+    assert load_checkpoint(tmp_path / "checkpoint.pt").step == 0
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    """The loss is looked at when it is logged; a checkpoint may be due before."""
+    save_checkpoint(build_state(TINY), tmp_path / "checkpoint.pt")
+    state = build_state(TINY)
+    with torch.no_grad():
+        state.student.backbone.norm.weight.fill_(torch.nan)
+    watch = Watch(**{**QUIET, "log_every": 5}, folder=tmp_path, checkpoint_every=1)
+    with pytest.raises(TrainingStopped, match=r"a weight is not a finite number after step 1.*warm up"):
+        fit(state, byte_images(), watch)
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 0
 
 

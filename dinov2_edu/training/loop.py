@@ -1,7 +1,10 @@
 """The loop around the step: order of images, log, evaluation, checkpoints, and when to stop."""
 
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,11 @@ from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import NOTHING_TOLD, diagnose
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.step import TrainState, draw_batch, images_per_process, train_step
+
+_NOT_FINITE = (
+    "lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite. "
+    "The last checkpoint is untouched."
+)
 
 
 class TrainingStopped(RuntimeError):
@@ -58,8 +66,8 @@ def fit(
 ) -> TrainState:
     """Train from the state's step to the end of its schedules, or to step `until`.
 
-    Interrupting (the stop button, Ctrl-C) keeps what was learnt: the state is whole after every step, and is saved
-    where `watch.folder` names a place. Calling `fit` again goes on.
+    Interrupting (the stop button, Ctrl-C) keeps what was learnt: a step that has begun is finished, and the state is
+    saved where `watch.folder` names a place. Calling `fit` again goes on.
 
     Args:
         state: from `build_state` or `load_checkpoint`; changed in place and returned.
@@ -89,13 +97,18 @@ def fit(
     )
     images = images.to(state.device)
     order = EpochOrder(len(images), config)
+    guard = _CollapseGuard(state) if watch.stop_on_collapse else None
     try:
         while state.step < last:
             chosen = order.batch(state.step).to(images.device)
-            record = train_step(state, draw_batch(images[chosen], config, state.step))
+            batch = draw_batch(images[chosen], config, state.step)
+            with _uninterrupted():
+                record = train_step(state, batch)
             bar.update()
             if state.step % watch.log_every == 0 or state.step == last:
                 _log(state, record, watch, bar)
+                if guard:
+                    guard.check(state)
             if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
                 _append(
                     state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)}
@@ -108,6 +121,24 @@ def fit(
     finally:
         bar.close()
     return state
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold an interrupt back until the block is done: half a step would be repeated by the run that goes on."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # Python delivers interrupts to that one alone
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 class EpochOrder:
@@ -128,35 +159,46 @@ class EpochOrder:
         return self._order[start : start + self.config.batch_size][rank() :: world_size()]
 
 
+class _CollapseGuard:
+    """Stops a run whose targets told something of their images once and tell nothing now.
+
+    It remembers the most they ever told, so a record costs the same however long the run is.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self.most = max(_told(state.history), default=0.0)
+
+    def check(self, state: TrainState) -> None:
+        """Look at the last records; raise `TrainingStopped` if the run has collapsed."""
+        n_prototypes = state.config.n_prototypes
+        end = {name: values[-5:] for name, values in state.history.items()}
+        recent = max(_told(end))
+        self.most = max(self.most, recent)
+        began = self.most > 0.1 * math.log(n_prototypes)
+        if not began or recent > NOTHING_TOLD * math.log(n_prototypes):
+            return
+        verdict = diagnose(end, n_prototypes)
+        if verdict.collapsed:
+            raise TrainingStopped(f"collapsed at step {state.step}. {verdict.evidence} {verdict.advice}")
+
+
+def _told(history: dict[str, list[float]]) -> list[float]:
+    """What a target tells of its image at each record, in nats: entropy of the mean target less mean entropy."""
+    means, entropies = (history.get(name, []) for name in ("mean_target_entropy", "target_entropy"))
+    return [mean - each for mean, each in zip(means, entropies, strict=True)]
+
+
 def _log(state: TrainState, record: dict[str, Tensor | float], watch: Watch, bar: tqdm) -> None:
     numbers = {name: float(value) for name, value in record.items()}
     if not math.isfinite(numbers["loss"]):
         parts = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         raise TrainingStopped(
-            f"the loss is not a finite number at step {state.step} ({parts}): lower the learning rate, warm up "
-            "longer, or use float32; duplicate images make KoLeo infinite. The last checkpoint is untouched."
+            f"the loss is not a finite number at step {state.step} ({parts}): {_NOT_FINITE}"
         )
     _append(state.history, {"step": state.step, **numbers})
     bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "target_entropy", "feature_spread")})
     if watch.on_log:
         watch.on_log(state)
-    if watch.stop_on_collapse:
-        _stop_if_collapsed(state)
-
-
-def _stop_if_collapsed(state: TrainState) -> None:
-    """Raise if the targets told something of their images before and tell nothing now."""
-    history, top = state.history, math.log(state.config.n_prototypes)
-    told = [
-        mean - each
-        for mean, each in zip(history["mean_target_entropy"], history["target_entropy"], strict=True)
-    ]
-    began = max(told) > 0.1 * top
-    if not began or max(told[-5:]) > NOTHING_TOLD * top:
-        return
-    verdict = diagnose({name: values[-5:] for name, values in history.items()}, state.config.n_prototypes)
-    if verdict.collapsed:
-        raise TrainingStopped(f"collapsed at step {state.step}. {verdict.evidence} {verdict.advice}")
 
 
 def _append(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
@@ -165,5 +207,9 @@ def _append(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
 
 
 def _keep(state: TrainState, watch: Watch) -> None:
-    if watch.folder is not None and rank() == 0:
+    if watch.folder is None:
+        return
+    if not all(bool(weights.isfinite().all()) for weights in state.student.parameters()):
+        raise TrainingStopped(f"a weight is not a finite number after step {state.step}: {_NOT_FINITE}")
+    if rank() == 0:
         save_checkpoint(state, watch.folder / "checkpoint.pt")
