@@ -143,7 +143,7 @@ def diagram_masking(grid: int = 8) -> Diagram:
     canvas.text((280, 108), "always\nwhole", size=SMALL, anchor="start")
     patch_grid(canvas, Box(18, 180, 136, 136), grid, MASKED, view=crop)
     patch_grid(canvas, Box(206, 180, 136, 136), grid, view=crop)
-    student = network(canvas, Box(18, 340, 136, 44), "student", "student", "must guess the gaps")
+    student = network(canvas, Box(18, 340, 136, 44), "student", "student", "guesses the gaps")
     teacher = network(canvas, Box(206, 340, 136, 44), "teacher", "teacher", "sees them")
     canvas.arrow([(86, 316), student.top], "student")
     canvas.arrow([(274, 316), teacher.top], "teacher")
