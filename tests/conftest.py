@@ -25,6 +25,25 @@ def shape_checks(request):
 
 
 @pytest.fixture(scope="session")
+def vit_config():
+    """Return a function from an official file's numbers to the `ViTConfig` that its `config/*` describe."""
+    from dinov2_edu.vit import ViTConfig
+
+    names = {"width": "embed_dim", "heads": "num_heads", "n_registers": "num_register_tokens"}
+    same = ("img_size", "patch_size", "depth", "mlp_ratio", "interpolate_offset", "interpolate_antialias")
+
+    def read(numbers: dict[str, np.ndarray]) -> ViTConfig:
+        given = {
+            name.removeprefix("config/"): array.item() for name, array in numbers.items() if "config/" in name
+        }
+        wanted = {**names, **{name: name for name in same}}
+        sizes = {ours: given[theirs] for ours, theirs in wanted.items() if theirs in given}
+        return ViTConfig(**sizes, ffn="swiglu" if given.get("swiglu") else "mlp")
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def golden():
     """Return a function that reads a file of official numbers: `golden("losses.npz")` -> name -> array.
 

@@ -29,25 +29,12 @@ def test_schedules_match_the_official_ones(golden):
 
 
 @pytest.mark.golden
-def test_multipliers_match_the_official_ones(golden):
+def test_multipliers_match_the_official_ones(golden, vit_config):
     numbers = golden("optim.npz")
-    config = {
-        name.removeprefix("config/"): a.item() for name, a in numbers.items() if name.startswith("config/")
-    }
-    backbone = VisionTransformer(
-        ViTConfig(
-            img_size=config["img_size"],
-            patch_size=config["patch_size"],
-            width=config["embed_dim"],
-            depth=config["depth"],
-            heads=config["num_heads"],
-            mlp_ratio=config["mlp_ratio"],
-        )
-    )
     ours = parameter_multipliers(
-        backbone,
-        layer_decay=config["layerwise_decay"],
-        patch_embed_multiplier=config["patch_embed_lr_mult"],
+        VisionTransformer(vit_config(numbers)),
+        layer_decay=numbers["config/layerwise_decay"].item(),
+        patch_embed_multiplier=numbers["config/patch_embed_lr_mult"].item(),
     )
     assert sorted(ours) == sorted(numbers["names"])
     for name, lr, wd in zip(

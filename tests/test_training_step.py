@@ -31,7 +31,7 @@ TINY = TrainConfig(
 )
 
 
-def step_config(numbers: dict[str, np.ndarray]) -> TrainConfig:
+def step_config(numbers: dict[str, np.ndarray], vit: ViTConfig) -> TrainConfig:
     """The run that an official step file describes, from its config and its weights' shapes."""
 
     def value(name):
@@ -39,14 +39,7 @@ def step_config(numbers: dict[str, np.ndarray]) -> TrainConfig:
 
     head = "student/dino_head"
     return TrainConfig(
-        vit=ViTConfig(
-            img_size=value("img_size"),
-            patch_size=value("patch_size"),
-            width=value("embed_dim"),
-            depth=value("depth"),
-            heads=value("num_heads"),
-            mlp_ratio=value("mlp_ratio"),
-        ),
+        vit=vit,
         crops=CropConfig(
             global_size=numbers["global_crops"].shape[-1],
             local_size=numbers["local_crops"].shape[-1],
@@ -64,9 +57,9 @@ def step_config(numbers: dict[str, np.ndarray]) -> TrainConfig:
 
 
 @pytest.fixture(params=RECIPES)
-def official(request, golden):
+def official(request, golden, vit_config):
     numbers = golden(f"{request.param}.npz")
-    state = build_state(step_config(numbers))
+    state = build_state(step_config(numbers, vit_config(numbers)))
     for who, network in (("student", state.student), ("teacher", state.teacher)):
         prefix = f"{who}/"
         weights = {

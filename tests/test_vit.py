@@ -23,28 +23,10 @@ SIZES = ("70x70", "28x28", "56x98")
 TINY = ViTConfig(img_size=28, patch_size=7, width=24, depth=3, heads=2, layer_scale=0.5)
 
 
-def config_from(numbers: dict) -> ViTConfig:
-    def value(name):
-        return numbers[f"config/{name}"].item()
-
-    return ViTConfig(
-        img_size=value("img_size"),
-        patch_size=value("patch_size"),
-        width=value("embed_dim"),
-        depth=value("depth"),
-        heads=value("num_heads"),
-        mlp_ratio=value("mlp_ratio"),
-        ffn="swiglu" if value("swiglu") else "mlp",
-        n_registers=value("num_register_tokens"),
-        interpolate_offset=value("interpolate_offset"),
-        interpolate_antialias=bool(value("interpolate_antialias")),
-    )
-
-
 @pytest.fixture(params=VARIANTS)
-def official(request, golden):
+def official(request, golden, vit_config):
     numbers = golden(f"{request.param}.npz")
-    model = VisionTransformer(config_from(numbers)).eval()
+    model = VisionTransformer(vit_config(numbers)).eval()
     weights = {
         k.removeprefix("weights/"): torch.from_numpy(v)
         for k, v in numbers.items()
