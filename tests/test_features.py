@@ -2,8 +2,12 @@
 
 import copy
 import errno
+import json
 import os
 import threading
+import time
+import tracemalloc
+import weakref
 from functools import partial
 from typing import ClassVar
 
@@ -13,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.decomposition import PCA
+from torchvision import datasets
 from torchvision.transforms import v2
 
 from dinov2_edu.data import ImageSet
@@ -25,11 +30,13 @@ from dinov2_edu.features import (
     Preprocessing,
     attention_over_patches,
     extract_features,
+    job,
     pca_colours,
     runner,
     sources,
     top_share_mask,
 )
+from dinov2_edu.features.cache import FeatureCache, Shard
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights import LoadedBackbone
@@ -193,6 +200,22 @@ def test_precision_follows_the_chip(monkeypatch, bf16, amx, wanted):
     assert runner.best_precision(torch.device("cpu")) == wanted
 
 
+@pytest.mark.parametrize(
+    ("capability", "wanted"), [((6, 1), "float32"), ((7, 5), "float16"), ((8, 0), "bfloat16")]
+)
+def test_precision_follows_the_gpu(monkeypatch, capability, wanted):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert runner.best_precision(torch.device("cuda")) == wanted
+
+
+def test_features_that_are_not_finite_are_refused_and_not_kept(model, pictures, tmp_path):
+    with torch.no_grad():
+        model.norm.bias[3] = float("inf")
+    with pytest.raises(ValueError, match=r"8 of 8 rows are not finite in float32, first picture 0 of noise"):
+        extract_features(model, pictures, preprocessing=SMALL, cache_dir=tmp_path, options=options())
+    assert not list(tmp_path.rglob("shard-*"))
+
+
 def test_a_batch_that_does_not_fit_is_halved(model, pictures):
     model.most = 3
     found = extract_features(model, pictures, preprocessing=SMALL, options=options(batch_size=16))
@@ -229,6 +252,53 @@ def test_second_call_reads_the_cache(model, pictures, tmp_path):
     assert again.seconds == first.seconds
     names = sorted(path.suffix for path in next(tmp_path.iterdir()).iterdir())
     assert names == ["", ".json", ".json", ".npy"]  # lock, about, set: no shard is left
+    about = json.loads(next(tmp_path.rglob("about.json")).read_text())
+    assert about["precision"] == "float32 on cpu" and about["preprocessing"] == repr(SMALL)
+
+
+def test_the_next_shard_is_computed_while_one_is_written(model, pictures, tmp_path, monkeypatch):
+    real, computed = FeatureCache.write_shard, []
+
+    def write_shard(self, key, shard):
+        for _ in range(1000):  # ends at once where the model goes on meanwhile
+            if len(model.calls) > len(computed) + 1:
+                break
+            time.sleep(0.01)
+        computed.append(len(model.calls))
+        real(self, key, shard)
+
+    monkeypatch.setattr(FeatureCache, "write_shard", write_shard)
+    found = extract_features(
+        model, pictures, preprocessing=SMALL, cache_dir=tmp_path, options=options(batch_size=8)
+    )
+    assert computed[0] == 2  # the second shard was there before the first was written
+    torch.testing.assert_close(found.linear_eval, by_hand(model, pictures.images), atol=1e-5, rtol=1e-5)
+
+
+def test_memory_is_bounded_by_a_shard(model, tmp_path, monkeypatch):
+    images = torch.zeros(3000, 3, 8, 8, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = torch.arange(3000) // 250, torch.arange(3000) % 250
+    alive, most = weakref.WeakSet(), []
+
+    class Watched(Shard):
+        def __new__(cls, features, *rest):
+            alive.add(features)
+            most.append(len(alive))
+            return super().__new__(cls, features, *rest)
+
+    monkeypatch.setattr(job, "Shard", Watched)
+    tracemalloc.start()  # sees what numpy and Python hold; what torch holds is counted above
+    found = extract_features(
+        model,
+        images,
+        preprocessing=Preprocessing(size=8),
+        cache_dir=tmp_path,
+        options=options(n_layers=3, shard_size=100, batch_size=100),
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(most) == 30 and max(most) <= 2
+    assert found.linear_eval.shape == (3000, 64) and peak < found.linear_eval.nbytes / 2
 
 
 def test_nothing_stale_is_read(model, pictures, tmp_path):
@@ -332,7 +402,9 @@ def test_writing_to_features_leaves_the_cache_alone(model, pictures, tmp_path):
     assert again.linear_eval.abs().min(dim=1).values.max() > 0
 
 
-@pytest.mark.parametrize("full_at", [2, 3, 4])  # a shard; the joined array; its description
+@pytest.mark.parametrize(
+    "full_at", [0, 2, 3, 4]
+)  # the description; a shard; the joined array; its description
 def test_full_disk_keeps_what_was_finished(model, pictures, tmp_path, monkeypatch, full_at):
     written, real = [], os.fsync
 
@@ -358,7 +430,7 @@ def test_full_disk_keeps_what_was_finished(model, pictures, tmp_path, monkeypatc
     assert not list(tmp_path.rglob("*.tmp"))
     model.calls.clear()
     found = extract()
-    assert sum(model.calls) == {2: 11, 3: 0, 4: 0}[full_at] and not found.from_cache
+    assert sum(model.calls) == {0: 23, 2: 11, 3: 0, 4: 0}[full_at] and not found.from_cache
     torch.testing.assert_close(found.linear_eval, by_hand(model, pictures.images), atol=1e-5, rtol=1e-5)
 
 
@@ -422,6 +494,37 @@ def test_folder_equals_its_pictures_one_by_one(model, folder, tmp_path):
     flat = extract_features(model, folder / "y", preprocessing=SMALL, options=options())
     close(flat.linear_eval, found.linear_eval[3:])
     assert flat.labels is None
+
+
+def test_labels_are_torchvisions(folder):
+    save(np.zeros((9, 9), dtype=np.uint8), folder / "x" / "deeper" / "7.PNG")
+    found, peer = sources.as_pictures(folder), datasets.ImageFolder(folder)
+    assert list(found.class_names) == peer.classes == ["x", "y"]
+    assert sorted(zip(map(str, found.items), found.labels.tolist(), strict=True)) == sorted(peer.samples)
+
+
+def test_grey_and_transparent_files_of_any_size(model, tmp_path):
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (9, 15, 4), dtype=np.uint8)
+    for name, array in {"grey": colours[:, :11, 0], "rgb": colours[..., :3], "rgba": colours}.items():
+        save(array, tmp_path / "set" / f"{name}.png")
+    found = extract_features(model, tmp_path / "set", preprocessing=SMALL, options=options())
+    alpha = colours[..., 3:] / 255
+    laid_on_white = (colours[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    wanted = [np.repeat(colours[:, :11, :1], 3, axis=2), colours[..., :3], laid_on_white]
+    wanted = [torch.from_numpy(array.copy()).permute(2, 0, 1) for array in wanted]
+    torch.testing.assert_close(found.linear_eval, by_hand(model, wanted), atol=1e-2, rtol=1e-2)
+
+
+def test_pictures_in_memory_are_told_apart_as_they_are_seen():
+    plain = Image.new("RGB", (4, 2), (1, 2, 3))
+    turned = plain.copy()
+    turned.getexif()[0x0112] = 6
+    indexed = [Image.new("P", (4, 2)) for _ in range(2)]
+    for number, picture in enumerate(indexed):  # the same indices, other colours
+        picture.putpalette([10 * number, 0, 0] * 256)
+    digests = list(sources.as_pictures([plain, turned, *indexed, plain.copy()]).digests())
+    assert len(set(digests)) == 4 and digests[0] == digests[4]
 
 
 def test_only_a_few_pictures_are_decoded_ahead(folder, monkeypatch):

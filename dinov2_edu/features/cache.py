@@ -114,15 +114,19 @@ class FeatureCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            for stale in self.folder.glob(
-                "*.tmp"
-            ):  # of a run that was killed: the lock says that none is at work
+            for stale in self.folder.glob("*.tmp"):  # of a run that was killed: the lock says that none works
                 stale.unlink()
+            if not (self.folder / "about.json").exists():
+                about = json.dumps(self.made_by, indent=1).encode()
+                self._write("about.json", lambda file: file.write(about))
         except OSError as error:
+            self._lock.release()
             raise CacheError(
                 f"the feature cache {self.folder} cannot be written ({error}): choose another cache_dir"
             ) from error
-        self._write("about.json", lambda file: file.write(json.dumps(self.made_by, indent=1).encode()))
+        except CacheError:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -150,7 +150,7 @@ def extract_features(
     made_by = {
         "weights": weights,
         "preprocessing": repr(preprocessing),
-        "precision": precision,
+        "precision": f"{precision} on {device.type}",
         "n_layers": options.n_layers,
         "format": _FORMAT,
     }

@@ -19,13 +19,16 @@ _CUDA_TOKENS = 512 * 257
 
 
 def best_precision(device: torch.device) -> str:
-    """The fastest precision whose features stay within a cosine of 0.999 of float32.
+    """Half precision where the chip has units for it, else float32.
 
-    bfloat16 on a GPU or a CPU with instructions for it (AVX512-BF16, AMX); float32 elsewhere, where bfloat16
-    would be emulated, and on Apple's GPUs, where nobody has measured it.
+    bfloat16 on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX; float16, which the official evaluation
+    uses, on the GPUs before (Volta, Turing: Colab's T4). Elsewhere half precision would be emulated, more
+    slowly than float32 is computed: on a CPU with AVX2 alone bfloat16 takes several times as long. Apple's
+    GPUs get float32, as nobody has measured the other.
     """
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+        capability = torch.cuda.get_device_capability(device)
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
     probes = [
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     ]
@@ -59,7 +62,7 @@ class Runner:
         require(
             batch_size is None or batch_size >= 1, f"batch_size must be at least 1 or None, got {batch_size}"
         )
-        self.device = model.pos_embed.device
+        self.device, self.precision = model.pos_embed.device, precision
         self.model = copy.deepcopy(model).to(PRECISIONS[precision]).eval().requires_grad_(False)
         self.layers = list(range(depth - n_layers, depth))
         self.n_columns = (n_layers + 1) * model.config.width
@@ -97,39 +100,55 @@ class Runner:
             return limit
         image = torch.zeros(1, self.model.config.in_channels, size, size, device=self.device)
         peaks = []
-        for count in (4, 8):
+        for count in (4, 4, 8):  # the first also sets up what later calls use again
             torch.cuda.reset_peak_memory_stats(self.device)
             self.features(image.expand(count, -1, -1, -1))
             peaks.append(torch.cuda.max_memory_allocated(self.device))
-        an_image = max(1, (peaks[1] - peaks[0]) // 4)
+        an_image = max(1, (peaks[2] - peaks[1]) // 4)
         free, _ = torch.cuda.mem_get_info(self.device)
         return int(min(limit, max(1, 0.8 * free // an_image)))
 
 
-class Pace:
-    """Tells a progress bar about batches once the device has finished them.
+def to_host(features: Float[Tensor, "n f"]) -> tuple[Float[Tensor, "n f"], Callable[[], None]]:
+    """Begin to copy features to the host's memory: where they will be, and what waits until they are there."""
+    if not features.is_cuda:
+        return features.cpu(), lambda: None
+    there = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
+    there.copy_(features, non_blocking=True)
+    return there, _event(features.device).synchronize
 
-    A GPU takes work faster than it does it; without this the bar would run ahead.
+
+def _event(device: torch.device) -> torch.cuda.Event:
+    """A mark behind all that was launched on this device, which need not be the current one."""
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+class Pace:
+    """Tells a progress bar about batches once the device has finished them, and launches no more than two ahead.
+
+    A GPU takes work faster than it does it; without this the bar would run ahead, and so would memory.
     """
 
     def __init__(self, device: torch.device, tell: Callable[[int], object]) -> None:
         self.device, self.tell = device, tell
         self.waiting: deque[tuple[torch.cuda.Event, int]] = deque()
 
+    def __enter__(self) -> "Pace":
+        return self
+
+    def __exit__(self, kind: type | None, *error: object) -> None:
+        while self.waiting and kind is None:
+            self._settle()
+
     def launched(self, count: int) -> None:
         """Note that a batch of `count` images is on its way."""
         if self.device.type != "cuda":
             self.tell(count)
             return
-        event = torch.cuda.Event()
-        event.record()
-        self.waiting.append((event, count))
+        self.waiting.append((_event(self.device), count))
         while len(self.waiting) > 2:
-            self._settle()
-
-    def finish(self) -> None:
-        """Wait for the rest."""
-        while self.waiting:
             self._settle()
 
     def _settle(self) -> None:

@@ -91,7 +91,7 @@ class FilePictures:
         return f"picture {row} of {self.name}" if isinstance(item, Image.Image) else str(item)
 
     def digests(self) -> Iterator[bytes]:
-        """A SHA-256 of each file's bytes, or of each PIL image's pixels, in order."""
+        """A SHA-256 of each file's bytes, or of each PIL image as it is seen, in order."""
         with ThreadPoolExecutor(_threads()) as pool:
             for first in range(0, len(self), 256):
                 yield from pool.map(_digest, self.items[first : first + 256])
@@ -132,8 +132,10 @@ def _threads() -> int:
 
 
 def _digest(item: Any) -> bytes:
-    if isinstance(item, Image.Image):
-        return hashlib.sha256(f"{item.mode} {item.size}".encode() + item.tobytes()).digest()
+    if isinstance(item, Image.Image):  # as it is seen: palette, transparency and the camera's turn count
+        seen = _decode(item)
+        content = seen.encode() if isinstance(seen, str) else str(seen.shape).encode() + seen.tobytes()
+        return hashlib.sha256(content).digest()
     try:
         return hashlib.sha256(Path(item).read_bytes()).digest()
     except OSError as error:  # the reading that follows meets the same error and reports it
