@@ -2,7 +2,7 @@
 //
 // Each takes the shell and a model key, appends itself to `into` (the shell's controls unless told) and follows
 // the model. All are native inputs, so keyboard, touch and screen readers work as everywhere.
-import { freshId, h, place } from "./_shell.js";
+import { freshId, h, place, reducedMotion } from "./_shell.js";
 
 /** A labelled slider; `values` gives uneven stops, `format` the words of a value. */
 export function slider(ui, { key, label, min, max, step = 1, values, format = String, into }) {
@@ -93,6 +93,36 @@ export function toggle(ui, { key, label, get = () => ui.model.get(key), set = (o
 export function button(ui, { label, onPress, primary = false, into }) {
   const kind = primary ? "dv2-button dv2-primary" : "dv2-button";
   return place(ui, into, h("button", { type: "button", class: kind, onclick: onPress }, label));
+}
+
+/**
+ * A button that walks a whole number from where it is to `last`, `perSecond` a second, and pauses on another press.
+ *
+ * Where motion is unwelcome it jumps to the end. Screen readers are told of the readout when the walk is over.
+ * Returns { stop }.
+ */
+export function player(ui, { key, label, last, perSecond, primary = false, into }) {
+  let playing = false;
+  const show = (on) => {
+    playing = on;
+    press.textContent = on ? "Pause" : label;
+    ui.busy(on);
+  };
+  const press = button(ui, { label, primary, into, onPress: () => {
+    if (playing) return show(false);
+    if (reducedMotion()) return ui.set({ [key]: last });
+    const from = ui.model.get(key) < last ? ui.model.get(key) : 0;
+    const start = performance.now();
+    show(true);
+    const frame = (now) => {
+      if (!playing || !ui.root.isConnected) return show(false);
+      const at = from + Math.max(0, now - start) / 1000 * perSecond;
+      ui.set({ [key]: Math.min(last, Math.round(at)) });
+      return at < last ? requestAnimationFrame(frame) : show(false);
+    };
+    return requestAnimationFrame(frame);
+  } });
+  return { stop: () => show(false) };
 }
 
 /** A line of buttons and switches among the controls; `wide` where more than two have to fit. */

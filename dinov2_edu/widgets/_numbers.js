@@ -75,13 +75,17 @@ export function ticks(low, high, count = 5) {
   return found;
 }
 
-/** A number in few characters: 0.25, 12, 1.5k. */
+/** A number's text with a real minus sign. */
+export const minus = (text) => text.replace("-", "−");
+
+/** A number in few characters: 0.25, −12, 1.5k. */
 export function short(value) {
-  if (Math.abs(value) >= 10000) return `${Number((value / 1000).toPrecision(3))}k`;
-  return String(Number(value.toPrecision(3)));
+  if (Math.abs(value) >= 10000) return minus(`${Number((value / 1000).toPrecision(3))}k`);
+  return minus(String(Number(value.toPrecision(3))));
 }
 
-export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+/** A share in per cent; the line does not break before the sign. */
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
 // ---- colours ----------------------------------------------------------------------------------------------
 

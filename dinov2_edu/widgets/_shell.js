@@ -30,8 +30,9 @@ export function place(ui, into, element) {
 /**
  * The frame around a widget: a stage for figures, a place for controls, one sentence of readout.
  *
- * Returns { model, root, stage, controls, say, set, color, watch, repaint, cleanup }:
+ * Returns { model, root, stage, controls, say, busy, set, color, watch, repaint, cleanup }:
  *   say(text)      the readout, which screen readers are told of
+ *   busy(on)       keeps the readout from being told, while it changes many times a second
  *   set(changes)   writes several values to the model and sends them on
  *   color(role)    the theme's colour of a role: a palette role, "ink", "soft", "line", "surface" or "raised"
  *   watch(paint)   calls paint now and, at most once a frame, whenever model, theme or width change
@@ -75,6 +76,7 @@ export function shell({ model, el, label }) {
   return {
     model, root, stage, controls, repaint,
     say: (text) => { if (readout.textContent !== text) readout.textContent = text; },
+    busy: (on) => readout.setAttribute("aria-busy", on),
     set: (changes) => {
       for (const [key, value] of Object.entries(changes)) model.set(key, value);
       model.save_changes();

@@ -221,7 +221,7 @@ async function render({ model, el }) {
   });
   followPointerAndKeys(ui, canvas);
 
-  const side = h("div", { class: "dv2-side" });
+  const side = h("div", { class: "dv2-side dv2-later" });
   ui.stage.append(side);
   headMosaic(ui, side, data, photo);
   tokenBars(ui, side, view);

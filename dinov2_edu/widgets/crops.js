@@ -122,21 +122,31 @@ function paintBoxes(ui, ctx, { width, height }, photo, boxes, chosen) {
       ctx.strokeRect(left + 1.5, top + 1.5, boxWidth - 3, boxHeight - 3);
     }
   }
-  for (const crop of order) {
-    const [left, top] = place(boxes[crop]);
-    drawTag(ui, ctx, crop < 2 ? `G${crop + 1}` : String(crop - 1), left, top, ui.color(`${kindOf(crop)}-crop`));
-  }
+  drawTags(ui, ctx, order.reverse().map((crop) => ({
+    text: crop < 2 ? `G${crop + 1}` : String(crop - 1), place: place(boxes[crop]), color: ui.color(`${kindOf(crop)}-crop`),
+  })));
 }
 
-function drawTag(ui, ctx, text, left, top, color) {
+const TAG_HEIGHT = 17;
+
+/** Names the boxes at their top edges; a name moves on along its edge where another one stands already. */
+function drawTags(ui, ctx, tags) {
   ctx.font = font(ui, 12, 700);
-  const width = ctx.measureText(text).width + 9;
-  ctx.fillStyle = color;
-  ctx.fillRect(left, top, width, 17);
-  ctx.fillStyle = inkOn(color);
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
-  ctx.fillText(text, left + width / 2, top + 9);
+  const taken = [];
+  for (const { text, place: [left, top, boxWidth], color } of tags) {
+    const width = ctx.measureText(text).width + 9;
+    const free = (x) => taken.every((tag) =>
+      x >= tag.x + tag.width || tag.x >= x + width || Math.abs(top - tag.top) >= TAG_HEIGHT);
+    let x = left;
+    while (!free(x) && x + 1 + width <= left + boxWidth) x += 1;
+    taken.push({ x, top, width });
+    ctx.fillStyle = color;
+    ctx.fillRect(x, top, width, TAG_HEIGHT);
+    ctx.fillStyle = inkOn(color);
+    ctx.fillText(text, x + width / 2, top + 9);
+  }
 }
 
 /** The smallest box under a point of the photo, or -1. */
@@ -248,7 +258,7 @@ async function render({ model, el }) {
   };
 
   legend(ui, [["global-crop", "global crops, 224 × 224 pixels"], ["local-crop", "local crops, 98 × 98 pixels"]]);
-  const [left, right] = [0, 1].map(() => h("div", { class: "dv2-crops-half" }));
+  const [left, right] = ["", " dv2-later"].map((more) => h("div", { class: `dv2-crops-half${more}` }));
   ui.stage.append(left, right);
   const canvas = figure(ui, { caption: "", into: left, aspect: size[1] / size[0], paint: (ctx, area) => {
     const { boxes, chosen } = current();

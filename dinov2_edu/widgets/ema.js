@@ -1,6 +1,6 @@
 // The teacher as a moving average of the student, in one and in two weights.
 import {
-  axes, button, figure, font, h, haloText, legend, mean, normals, reducedMotion, remember, row, segmented, shell, short,
+  axes, button, figure, font, h, haloText, legend, mean, normals, player, remember, row, segmented, shell, short,
   slider, strokeLine, uniforms,
 } from "./_shared.js";
 
@@ -8,7 +8,7 @@ const N_STEPS = 600;
 const TURN = N_STEPS / 2; // the student moves in weight 1 until here, then in weight 2
 const MOMENTA = [0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.992, 0.995, 0.998, 0.999, 1];
 const DOMAIN = [-0.5, 2.7]; // of a weight; the same for every setting, so that changes can be compared
-const PLAY_SECONDS = 5;
+const STEPS_PER_SECOND = 120; // of the Play button
 
 // ---- the formulas -----------------------------------------------------------------------------------------
 
@@ -173,40 +173,23 @@ function paintInPlane(ui, ctx, size, run) {
 // ---- the widget -------------------------------------------------------------------------------------------
 
 function comparison(ui) {
-  const cells = [0, 1].map(() => [0, 1, 2].map(() => h("td")));
+  const cells = [0, 1, 2].map(() => [0, 1, 2].map(() => h("td")));
   const heads = ["the teacher's", "measured", "expected in this run", "in a long run"];
-  const names = ["lag, in steps", "jitter, as a share of the student's"];
-  ui.controls.after(h("table", { class: "dv2-table" },
+  const names = ["lag, in steps", "jitter (standard deviation), student's = 1", "variance, student's = 1"];
+  ui.root.append(h("table", { class: "dv2-table" },
     h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, cells.map((line, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), line)))));
   return (rows) => rows.forEach((texts, i) => texts.forEach((text, j) => { cells[i][j].textContent = text; }));
 }
 
-function playButton(ui, into) {
-  let playing = false;
-  const stop = () => { playing = false; press.textContent = "Play"; };
-  const press = button(ui, { label: "Play", into, onPress: () => {
-    if (playing) return stop();
-    if (reducedMotion()) return ui.set({ at: N_STEPS });
-    const from = ui.model.get("at") < N_STEPS ? ui.model.get("at") : 0;
-    const start = performance.now();
-    playing = true;
-    press.textContent = "Pause";
-    const frame = (now) => {
-      if (!playing || !ui.root.isConnected) return stop();
-      const at = from + Math.max(0, now - start) / 1000 / PLAY_SECONDS * N_STEPS;
-      ui.set({ at: Math.min(N_STEPS, Math.round(at)) });
-      return at < N_STEPS ? requestAnimationFrame(frame) : stop();
-    };
-    return requestAnimationFrame(frame);
-  } });
-}
-
-function sentence(run, at, momentum, schedule) {
+function sentence(run, { at, momentum, schedule, step, noise }) {
   const where = `At step ${at} the momentum is ${short(Number(run.momenta[at].toFixed(5)))}. `;
   if (momentum === 1) return `${where}The teacher never moves.`;
-  const lag = `Moving, the teacher is ${run.lag.toFixed(0)} steps behind`;
-  const jitter = `it jitters ${run.jitter.toFixed(2)} times as much as the student`;
+  const lag = step
+    ? `Moving, the teacher is ${run.lag.toFixed(0)} steps behind` : "The student stands still, so nothing lags";
+  const jitter = noise
+    ? `it jitters ${run.jitter.toFixed(2)} times as much as the student, with ${short(run.jitter ** 2)} of its variance`
+    : "nothing jitters";
   const [longLag, longJitter] = [longRunLag(momentum).toFixed(0), longRunJitter(momentum).toFixed(2)];
   const formula = schedule === "constant" ? `; the formulas say ${longLag} and ${longJitter} for a long run.` : ".";
   return `${where}${lag}, and ${jitter}${formula}`;
@@ -219,31 +202,36 @@ function render({ model, el }) {
 
   legend(ui, [["student", "student: moves and jitters"], ["teacher", "teacher: moving average of the student"]]);
   for (const [caption, paint] of [["One weight over time", paintOverTime], ["Two weights", paintInPlane]]) {
-    figure(ui, { caption, aspect: 1.35, paint: (ctx, size) => paint(ui, ctx, size, run()) });
+    const canvas = figure(ui, { caption, aspect: 1.35, paint: (ctx, size) => paint(ui, ctx, size, run()) });
+    canvas.parentElement.classList.toggle("dv2-later", paint === paintInPlane);
   }
   const fill = comparison(ui);
 
   slider(ui, { key: "momentum", label: "Momentum m", values: MOMENTA });
-  const schedules = [["constant", "constant"], ["cosine", "cosine to 1"]];
-  segmented(ui, { key: "schedule", label: "Schedule of m", options: schedules });
   slider(ui, { key: "step", label: "Student's step", min: 0, max: 0.008, step: 0.0005 });
   slider(ui, { key: "noise", label: "Student's jitter", min: 0, max: 0.3, step: 0.01 });
   slider(ui, { key: "at", label: "Training step", min: 0, max: N_STEPS });
+  const schedules = [["constant", "constant"], ["cosine", "cosine to 1"]];
+  segmented(ui, { key: "schedule", label: "Schedule of m", options: schedules });
   const line = row(ui, "Run");
-  playButton(ui, line);
+  player(ui, { key: "at", label: "Play", last: N_STEPS, perSecond: STEPS_PER_SECOND, into: line });
   button(ui, { label: "Other noise", into: line, onPress: () => ui.set({ seed: model.get("seed") + 1 }) });
 
   ui.watch(() => {
     const now = run();
-    const [momentum, schedule] = [model.get("momentum"), model.get("schedule")];
+    const keys = ["at", "momentum", "schedule", "step", "noise"];
+    const chosen = Object.fromEntries(keys.map((key) => [key, model.get(key)]));
+    const { momentum, schedule, step, noise } = chosen;
     const settles = schedule === "constant" && momentum < 1;
     fill([
-      [now.lag.toFixed(1), now.expectedLag.toFixed(1),
+      [step ? now.lag.toFixed(1) : "–", now.expectedLag.toFixed(1),
         settles ? `m/(1−m) = ${longRunLag(momentum).toFixed(1)}` : "–"],
-      [now.jitter.toFixed(3), now.expectedJitter.toFixed(3),
+      [noise ? now.jitter.toFixed(3) : "–", now.expectedJitter.toFixed(3),
         settles ? `√((1−m)/(1+m)) = ${longRunJitter(momentum).toFixed(3)}` : "–"],
+      [noise ? short(now.jitter ** 2) : "–", short(now.expectedJitter ** 2),
+        settles ? `(1−m)/(1+m) = ${short(longRunJitter(momentum) ** 2)}` : "–"],
     ]);
-    ui.say(sentence(now, model.get("at"), momentum, schedule));
+    ui.say(sentence(now, chosen));
     const { lag, jitter } = now;
     if (model.get("lag") !== lag || model.get("jitter") !== jitter) ui.set({ lag, jitter });
   });

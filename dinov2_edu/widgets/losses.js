@@ -1,6 +1,6 @@
 // Teacher logits -> centre -> temperature -> target, the student beside it, and how each collapse looks.
 import {
-  axes, bars, button, figure, h, inkOn, legend, mean, mix, percent, remember, row, segmented, shell, slider, softmax,
+  axes, bars, button, figure, h, inkOn, legend, mean, minus, mix, percent, remember, row, segmented, shell, slider, softmax,
   sum, typed,
 } from "./_shared.js";
 
@@ -19,7 +19,6 @@ const STYLE = `
 .dv2 .dv2-heat tbody tr { cursor: pointer; }
 .dv2 .dv2-heat tr.dv2-chosen th { color: var(--dv2-ink); font-weight: 700; }
 .dv2 .dv2-heat tr.dv2-chosen td:not(.dv2-sum) { outline: 1.5px solid var(--dv2-ink); }
-.dv2 .dv2-heat .dv2-off { visibility: hidden; }
 .dv2 .dv2-heat .dv2-uneven { color: color-mix(in srgb, var(--dv2-bad) 65%, var(--dv2-ink)); font-weight: 700; }
 @container (min-width: 34rem) {
   .dv2-losses .dv2-controls { grid-template-columns: 1fr 1fr; }
@@ -103,23 +102,24 @@ const indexOfMax = (values) => values.indexOf(Math.max(...values));
 
 // ---- the pictures -----------------------------------------------------------------------------------------
 
-const number = (value) => value.toFixed(2).replace(/^(-?)0\./, "$1.").replace(/^-\.00$/, ".00").replace("-", "−");
+const number = (value) => minus(value.toFixed(2).replace(/^(-?)0\./, "$1.").replace(/^-\.00$/, ".00"));
 
-/** A table of numbers on coloured cells; returns fill(rows, shareOf, role, { side, foot }) for its painter. */
-function heatTable(ui, { caption, nRows, nColumns, footLabel, withSums = false }) {
+/** A table of numbers on coloured cells; returns its caption and fill(rows, { role, shareOf, footValues, even }). */
+function heatTable(ui, { text = "", later = false, nRows, nColumns, footLabel, withSums = false }) {
   const cells = Array.from({ length: nRows }, () => Array.from({ length: nColumns }, () => h("td")));
   const sums = cells.map(() => (withSums ? h("td", { class: "dv2-sum" }) : null));
   const foot = Array.from({ length: nColumns }, () => h("td", { class: "dv2-sum" }));
   const lines = cells.map((line, i) =>
     h("tr", { onclick: () => ui.set({ image: i }) }, h("th", { scope: "row" }, String(i + 1)), line, sums[i]));
   const columns = foot.map((_, k) => h("th", { scope: "col" }, String(k + 1)));
-  const footLine = h("tr", {}, h("th", { scope: "row" }, footLabel), foot, withSums ? h("td") : null);
   const table = h("table", { class: "dv2-heat" },
     h("thead", {}, h("tr", {}, h("td"), columns, withSums ? h("th", { scope: "col" }, "sum") : null)),
-    h("tbody", {}, lines), footLabel ? h("tfoot", {}, footLine) : null);
-  ui.stage.append(h("figure", { class: "dv2-figure" }, table, h("figcaption", {}, caption)));
+    h("tbody", {}, lines),
+    footLabel ? h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, footLabel), foot, withSums ? h("td") : null)) : null);
+  const caption = h("figcaption", {}, text);
+  ui.stage.append(h("figure", { class: later ? "dv2-figure dv2-later" : "dv2-figure" }, table, caption));
 
-  return { footLine, fill(rows, { role, shareOf, footValues, even }) {
+  return { caption, fill(rows, { role, shareOf, footValues, even }) {
     const write = (cell, value, target) => {
       cell.textContent = number(value);
       cell.classList.toggle("dv2-uneven", target != null && Math.abs(value - target) > 0.005);
@@ -219,14 +219,14 @@ function render({ model, el }) {
     .map((key) => model.get(key)));
 
   legend(ui, [["teacher", "teacher"], ["student", "student"]]);
-  const logits = heatTable(ui, { caption: "Teacher's logits: a row an image, a column a prototype; below, their mean",
-    nRows, nColumns, footLabel: "mean" });
-  const targets = heatTable(ui, { caption: "Targets made of them, with the sums of rows and columns",
+  const logits = heatTable(ui, { nRows, nColumns, footLabel: "mean" });
+  const targets = heatTable(ui, { text: "Targets made of them, with the sums of rows and columns",
     nRows, nColumns, footLabel: "sum", withSums: true });
-  const student = heatTable(ui, { caption: "Student's probabilities for the same images", nRows, nColumns });
-  figure(ui, { caption: "The chosen image: its target and the student's answer", aspect: 1.75, paint: (ctx, size) =>
+  const student = heatTable(ui, { text: "Student's probabilities for the same images", nRows, nColumns, later: true });
+  const chosen = figure(ui, { caption: "The chosen image: its target and the student's answer", aspect: 1.75, paint: (ctx, size) =>
     paintBars(ui, ctx, size, current().target[model.get("image")], current().student[model.get("image")]) });
-  const panel = h("div", { class: "dv2-wide" });
+  chosen.parentElement.classList.add("dv2-later");
+  const panel = h("div", { class: "dv2-wide dv2-later" });
   ui.stage.append(panel);
   const showReadings = bars(ui, { label: "Means over the images, in nats", into: panel });
   addControls(ui, nRows);
@@ -237,7 +237,9 @@ function render({ model, el }) {
     const even = model.get("targets") === "sinkhorn" ? { row: 1, column: nRows / nColumns } : null;
     logits.fill(now.teacher, { role: "teacher", footValues: now.center,
       shareOf: (value) => 0.6 * Math.min(1, Math.max(0, (value - low) / (high - low))) });
-    logits.footLine.classList.toggle("dv2-off", model.get("targets") !== "centre");
+    const use = model.get("targets") === "centre" ? "taken off below" : "not used here";
+    logits.caption.textContent =
+      `Teacher's logits: a row an image, a column a prototype. Last row: their mean, the centre (${use})`;
     targets.fill(now.target, { role: "teacher", shareOf: (p) => Math.min(1, p), even,
       footValues: now.target[0].map((_, k) => sum(now.target.map((r) => r[k]))) });
     student.fill(now.student, { role: "student", shareOf: (p) => p });

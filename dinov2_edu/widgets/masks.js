@@ -113,7 +113,7 @@ function paintHistogram(ui, ctx, size, shortfalls) {
     ctx.textAlign = "center";
     ctx.fillText(percent(share, share < 0.1 ? 1 : 0), area.x(missing), area.y(share) - 9);
   });
-  return `Histogram of ${shortfalls.length} draws: ${percent(shareShort(shortfalls))} fell short, `
+  return `Histogram of ${shortfalls.length} draw${shortfalls.length === 1 ? "" : "s"}: ${percent(shareShort(shortfalls))} fell short, `
     + `at most by ${Math.max(...shortfalls)}.`;
 }
 
@@ -205,6 +205,7 @@ async function render({ model, el }) {
     caption: "Asked against masked, over all draws so far.", aspect: () => (ui.root.clientWidth < 540 ? 1.5 : 1),
     paint: (ctx, size) => paintHistogram(ui, ctx, size, current().shortfalls),
   });
+  histogram.parentElement.classList.add("dv2-later");
   addBatch(ui, photo, current);
 
   ui.watch(() => {

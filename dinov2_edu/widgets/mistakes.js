@@ -1,6 +1,6 @@
 // A confusion matrix whose cells open: which images, how sure the probe was, and what lay nearby in training.
 import {
-  arrowStep, bars, clamp, crisp, decodeImage, gallery, h, inkOn, mix, percent, shell, sum, typed,
+  arrowStep, bars, clamp, crisp, decodeImage, gallery, h, inkOn, minus, mix, percent, shell, sum, typed,
 } from "./_shared.js";
 
 const STYLE = `
@@ -144,7 +144,7 @@ function neighbourList(ui, into, data, current, drawTile) {
   ui.watch(() => current()?.near.forEach(({ index, label, tile, similarity }, i) => {
     drawTile(crisp(items[i].canvas, 64, 64), tile, 64);
     items[i].canvas.setAttribute("aria-label", `training image ${index}: ${data.classes[label]}`);
-    items[i].words.textContent = `${data.classes[label]} ${similarity.toFixed(2)}`;
+    items[i].words.textContent = `${data.classes[label]} ${minus(similarity.toFixed(2))}`;
   }));
 }
 
@@ -177,7 +177,7 @@ function sentence(model, { classes, counts }, image) {
   const rate = `${count} of ${total} images of class ${classes[actual]} are ${verb} ${classes[predicted]}.`;
   if (!image) return rate;
   const sure = [...new Set([predicted, actual])].map((c) => `${classes[c]} ${percent(image.probs[c], 1)}`);
-  const near = image.near.map(({ label, similarity }) => `${classes[label]} ${similarity.toFixed(2)}`);
+  const near = image.near.map(({ label, similarity }) => `${classes[label]} ${minus(similarity.toFixed(2))}`);
   return `${rate} Image ${model.get("shown") + 1}: ${sure.join(", ")}. Nearest in training: ${near.join(", ")}.`;
 }
 

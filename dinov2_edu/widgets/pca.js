@@ -1,6 +1,6 @@
 // Patch tokens as colours: the principal components are computed here, for whatever the reader chooses.
 import {
-  arrowStep, cellPath, clamp, decodeImage, figure, h, outline, percent, remember, row, segmented, select, shell,
+  arrowStep, cellPath, clamp, decodeImage, figure, h, minus, outline, percent, remember, row, segmented, select, shell,
   slider, strokeOverPhoto, toggle, typed,
 } from "./_shared.js";
 import { pcaColors } from "./_principal.js";
@@ -100,7 +100,7 @@ function patchesSaid(model, results, photo) {
   return `${patches.filter(Boolean).length} of ${patches.length} patches of ${over}`;
 }
 
-const deviations = (value) => `${value.toFixed(2).replace("-", "−")} standard deviations`;
+const deviations = (value) => `${minus(value.toFixed(2))} standard deviations`;
 
 function sentence(model, results) {
   const [photo, r, c] = model.get("patch");
@@ -171,7 +171,7 @@ function controls(ui) {
     const label = color[0].toUpperCase() + color.slice(1);
     select(ui, { key: color, label, options: [[-1, "none"], ...numbers], into });
     toggle(ui, {
-      key: `flips.${channel}`, label: `turn ${color}'s sign`, into,
+      key: `flips.${channel}`, label: `flip ${color}'s sign`, into,
       get: () => model.get("flips")[channel],
       set: (on) => ui.set({ flips: model.get("flips").map((old, i) => (i === channel ? on : old)) }),
     });

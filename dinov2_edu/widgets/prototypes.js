@@ -1,7 +1,7 @@
 // Bottleneck features and prototypes on a sphere that can be turned, and KoLeo's push on the class tokens.
 import {
-  arrowStep, bars, button, clamp, figure, font, h, legend, percent, reducedMotion, row, segmented, shell, slider,
-  softmax, sum, toggle, typed,
+  arrowStep, bars, button, clamp, figure, font, h, legend, minus, percent, player, reducedMotion, row, segmented, shell,
+  slider, softmax, sum, toggle, typed,
 } from "./_shared.js";
 import { dot, koleoLoss, koleoStep, length, nearestOthers, unit } from "./_koleo.js";
 import { drawSphere, project, turn, wrap } from "./_sphere.js";
@@ -192,26 +192,12 @@ function chooseNearest(ui, canvas, features, event) {
 
 /** Buttons for KoLeo's push: play, one step, back to the start. */
 function koleoButtons(ui) {
-  const { model } = ui;
-  const line = row(ui, "KoLeo's push", { wide: true });
-  let playing = false;
-  const stop = () => { playing = false; play.textContent = "Play KoLeo's push"; };
-  const advance = () => ui.set({ koleo_steps: Math.min(MAX_STEPS, model.get("koleo_steps") + 1) });
-  const frame = () => {
-    if (!playing || !ui.root.isConnected) return stop();
-    advance();
-    return model.get("koleo_steps") < MAX_STEPS ? requestAnimationFrame(frame) : stop();
-  };
-  const play = button(ui, { label: "Play KoLeo's push", into: line, primary: true, onPress: () => {
-    if (playing) return stop();
-    if (reducedMotion()) return ui.set({ koleo_steps: MAX_STEPS });
-    if (model.get("koleo_steps") >= MAX_STEPS) ui.set({ koleo_steps: 0 });
-    playing = true;
-    play.textContent = "Pause";
-    return requestAnimationFrame(frame);
-  } });
-  button(ui, { label: "One step", into: line, onPress: advance });
-  button(ui, { label: "Start again", into: line, onPress: () => { stop(); ui.set({ koleo_steps: 0 }); } });
+  const into = row(ui, "KoLeo's push", { wide: true });
+  const walk = player(ui, { key: "koleo_steps", label: "Play KoLeo's push", last: MAX_STEPS, perSecond: 60, primary: true,
+    into });
+  const step = () => ui.set({ koleo_steps: Math.min(MAX_STEPS, ui.model.get("koleo_steps") + 1) });
+  button(ui, { label: "One step", into, onPress: step });
+  button(ui, { label: "Start again", into, onPress: () => { walk.stop(); ui.set({ koleo_steps: 0 }); } });
 }
 
 // ---- the widget -------------------------------------------------------------------------------------------
@@ -221,17 +207,17 @@ function sentence(model, data, { token, sphere, cosines, probs }) {
   const name = tokenName(data, token.index);
   const long = model.get("normalise") ? "brought to length 1" : `length ${length(token.point).toFixed(2)}`;
   const steps = model.get("koleo_steps");
-  const [before, now] = [0, steps].map((at) => koleoLoss(data.clsAfter(at)).toFixed(3));
-  const push = steps ? `KoLeo loss after ${steps} steps: ${now}; it was ${before}.` : `KoLeo loss: ${now}.`;
+  const [before, now] = [0, steps].map((at) => minus(koleoLoss(data.clsAfter(at)).toFixed(3)));
+  const push = steps ? `KoLeo loss after ${steps} step${steps === 1 ? "" : "s"}: ${now}; it was ${before}.` : `KoLeo loss: ${now}.`;
   return `${name[0].toUpperCase()}${name.slice(1)} (${long}) is nearest prototype ${letter(best)} `
-    + `of the ${sphere.title}: cosine ${cosines[best].toFixed(2)}, probability ${percent(probs[best], 1)}. `
+    + `of the ${sphere.title}: cosine ${minus(cosines[best].toFixed(2))}, probability ${percent(probs[best], 1)}. `
     + `Entropy ${entropy(probs).toFixed(2)} of at most ${Math.log(probs.length).toFixed(2)}. ${push}`;
 }
 
 /** The chosen token's probabilities as bars. */
 function chosenBars(ui, data) {
   const title = h("p");
-  const place = h("div", { class: "dv2-chosen" }, title);
+  const place = h("div", { class: "dv2-chosen dv2-later" }, title);
   ui.stage.append(place);
   const update = bars(ui, { label: "Probabilities of the prototypes", into: place });
   ui.watch(() => {
@@ -245,15 +231,19 @@ function chosenBars(ui, data) {
   });
 }
 
+const degrees = (angle) => minus(`${angle}°`);
+
 function controls(ui, data) {
   segmented(ui, { key: "heads", label: "Heads",
-    options: [["shared", "one shared head"], ["separate", "a head for each"]] });
-  segmented(ui, { key: "lines", label: "Lines lead to",
-    options: [["prototype", "nearest prototype"], ["neighbour", "nearest class token"]] });
+    options: [["shared", "shared"], ["separate", "a head for each"]] });
+  segmented(ui, { key: "lines", label: "Lines lead to the nearest",
+    options: [["prototype", "prototype"], ["neighbour", "class token"]] });
   slider(ui, { key: "token", label: "Token", min: 0, max: data.nTokens - 1,
     format: (index) => tokenName(data, index) });
   slider(ui, { key: "temperature", label: "Temperature", values: TEMPERATURES });
   slider(ui, { key: "koleo_steps", label: "KoLeo steps taken", min: 0, max: MAX_STEPS });
+  slider(ui, { key: "yaw", label: "Turn", min: -180, max: 180, step: 5, format: degrees });
+  slider(ui, { key: "pitch", label: "Tilt", min: -90, max: 90, step: 5, format: degrees });
   toggle(ui, { key: "normalise", label: "features brought to length 1" });
   koleoButtons(ui);
 }

@@ -32,6 +32,11 @@ html[data-theme=dark] body {{ background: #121212; color: #ddd }}</style></head>
 <script src="/_static/js/widget_host.js"></script></body></html>"""
 
 
+def plain(text: str) -> str:
+    """A text in which the spaces that hold a line together are ordinary ones."""
+    return text.replace("\u00a0", " ")
+
+
 class Mounted:
     """A widget on a page: what it shows, the values it holds, and the functions its module exports."""
 
@@ -43,7 +48,12 @@ class Mounted:
     def readout(self) -> str:
         """The sentence a screen reader is told, after the next frame has painted."""
         self.settle()
-        return self.root.locator(".dv2-readout").inner_text()
+        return plain(self.root.locator(".dv2-readout").inner_text())
+
+    def texts(self, selector: str) -> list[str]:
+        """The words of every element that a selector finds, after the next frame has painted."""
+        self.settle()
+        return [plain(text) for text in self.root.locator(selector).all_inner_texts()]
 
     def settle(self) -> None:
         """Wait until two frames have passed, so that every painter has run."""
@@ -76,7 +86,7 @@ class Mounted:
     def said(self, key: str) -> str:
         """The value of a slider in words, as a screen reader says it."""
         self.settle()
-        return self.control(key).get_attribute("aria-valuetext")
+        return plain(self.control(key).get_attribute("aria-valuetext"))
 
     def choose(self, key: str, value: Any) -> None:
         """Click the alternative of a segmented control that stands for a value."""
@@ -121,7 +131,7 @@ class Mounted:
     def alt(self, canvas: int = 0) -> str:
         """A canvas's text alternative."""
         self.settle()
-        return self.root.locator("canvas").nth(canvas).get_attribute("aria-label")
+        return plain(self.root.locator("canvas").nth(canvas).get_attribute("aria-label"))
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,7 @@ def test_share_by_keyboard_and_by_pointer_marks_the_packages_patches(shown, widg
 
 def test_registers_are_shown_apart(shown, widget):
     weights = recorded(widget, 2, -1, 0)
-    names, shares = (shown.root.locator(f".dv2-bars {tag}").all_inner_texts() for tag in ("span", "b"))
+    names, shares = shown.texts(".dv2-bars span"), shown.texts(".dv2-bars b")
     assert names == ["class token", *(f"register {i}" for i in range(1, 5)), "256 patches"]
     wanted = [*weights[:PREFIX], weights[PREFIX:].sum()]
     assert shares == [f"{100 * weight:.1f} %" for weight in wanted]

@@ -1,6 +1,7 @@
 """The EMA control in a browser: formulas against the package's, each control against what it shows."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -122,14 +123,20 @@ def test_other_noise_changes_the_run_and_not_the_expectation(ema):
     assert after[0] != before[0] and after[1:] == before[1:]
 
 
-def test_play_walks_to_the_end(ema):
-    ema.press("Play")
-    ema.root.get_by_role("button", name="Pause").wait_for()
-    ema.page.wait_for_function("() => { const at = window.__model.get('at'); return at > 20 && at < 600; }")
-    ema.press("Pause")
+def test_play_walks_to_the_end_and_pauses(ema):
+    ema.page.clock.install()
+    ema.page.clock.pause_at(time.time() + 60)
+    play = ema.root.get_by_role("button", name="Play")
+    play.click()
+    ema.page.clock.run_for(1000)
+    ema.root.get_by_role("button", name="Pause").click()
     stopped = ema.value("at")
-    ema.page.wait_for_timeout(200)
-    assert ema.value("at") == stopped < 600
+    assert stopped == pytest.approx(120, abs=4)  # five seconds for 600 steps, from the start
+    ema.page.clock.run_for(1000)
+    assert ema.value("at") == stopped
+    play.click()
+    ema.page.clock.run_for(5000)
+    assert ema.value("at") == 600 and play.inner_text() == "Play"
 
 
 def test_play_jumps_to_the_end_where_motion_is_unwelcome(mount):

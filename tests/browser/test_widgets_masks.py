@@ -116,7 +116,7 @@ def test_draw_again_by_pointer_and_keyboard(masks):
 
 
 def test_histogram_runs(masks):
-    assert masks.alt(1).startswith("Histogram of 1 draws")
+    assert masks.alt(1).startswith("Histogram of 1 draw:")
     before = masks.picture(1)
     for _ in range(3):
         masks.press("Draw 100")

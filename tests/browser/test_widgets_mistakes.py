@@ -45,9 +45,7 @@ def assert_open(shown, widget, actual: int, predicted: int, which: int = 0) -> N
     assert shown.root.locator(".dv2-gallery button:visible").count() == len(found)
     place = found[which]
     probs = np.frombuffer(widget.probs, "<f4").reshape(-1, 10)[place]
-    assert shown.root.locator(".dv2-bars b").all_inner_texts() == [
-        f"{100 * p:.1f} %" for p in probs.astype(float)
-    ]
+    assert shown.texts(".dv2-bars b") == [f"{100 * p:.1f} %" for p in probs.astype(float)]
     labels = np.frombuffer(widget.neighbours, "<i4").reshape(-1, 3, 3)[place, :, 1]
     similar = np.frombuffer(widget.similarities, "<f4").reshape(-1, 3)[place].astype(float)
     near = [f"{CLASSES[label]} {s:.2f}" for label, s in zip(labels, similar, strict=True)]

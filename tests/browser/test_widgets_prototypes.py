@@ -1,6 +1,7 @@
 """The prototypes control in a browser: KoLeo against the package's, each control against what it shows."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -32,10 +33,7 @@ def probs_of(features: torch.Tensor, prototypes: torch.Tensor, temperature: floa
 
 def bars(shown) -> np.ndarray:
     """The probabilities that the bars show, in percent."""
-    shown.settle()
-    return np.array(
-        [float(text.removesuffix(" %")) for text in shown.root.locator(".dv2-bars b").all_inner_texts()]
-    )
+    return np.array([float(text.removesuffix(" %")) for text in shown.texts(".dv2-bars b")])
 
 
 # ---- formulas ----
@@ -116,20 +114,15 @@ def test_normalisation_moves_points_to_the_sphere(mount, widget):
 
 
 def test_normalisation_is_animated_where_motion_is_welcome(shown):
-    seen = shown.page.evaluate(
-        """async () => {
-            const canvas = document.querySelector(".dv2 canvas");
-            document.querySelector("[data-key=normalise]").click();
-            const seen = [];
-            for (let i = 0; i < 40; i++) {
-                await new Promise(requestAnimationFrame);
-                seen.push(canvas.toDataURL());
-            }
-            return seen;
-        }"""
-    )
-    assert len(set(seen)) >= 4  # on its way several times
-    assert seen[-1] == seen[-2]  # and then at rest
+    shown.page.clock.install()
+    shown.page.clock.pause_at(time.time() + 60)
+    shown.control("normalise").click()
+    seen = []
+    for _ in range(12):
+        shown.page.clock.run_for(50)
+        seen.append(shown.root.locator("canvas").first.evaluate("(c) => c.toDataURL()"))
+    assert len(set(seen[:6])) == 6  # on its way for a third of a second
+    assert len(set(seen[8:])) == 1  # and then at rest
 
 
 def test_temperature_by_keyboard_and_by_pointer(shown, widget):
@@ -209,7 +202,8 @@ def test_lines_lead_to_prototypes_or_to_neighbours(shown):
 
 
 def losses(text: str) -> list[float]:
-    return [float(found) for found in re.findall(r"(?:steps: |was |loss: )(-?\d+\.\d+)", text)]
+    found = re.findall(r"(?:steps?: |was |loss: )(\u2212?\d+\.\d+)", text)
+    return [float(number.replace("\u2212", "-")) for number in found]
 
 
 def test_one_step_is_the_packages(shown, widget):
@@ -227,13 +221,18 @@ def test_one_step_is_the_packages(shown, widget):
 
 def test_playing_spreads_the_class_tokens_and_pauses(shown):
     start = losses(shown.readout())[0]
-    shown.press("Play KoLeo's push")
-    shown.page.wait_for_timeout(600)
-    shown.press("Pause")
+    shown.page.clock.install()
+    shown.page.clock.pause_at(time.time() + 60)
+    shown.root.get_by_role("button", name="Play KoLeo's push").click()
+    shown.page.clock.run_for(1000)
+    assert shown.value("koleo_steps") == pytest.approx(60, abs=2)
+    assert shown.root.locator(".dv2-readout").get_attribute("aria-busy") == "true"
+    shown.root.get_by_role("button", name="Pause").click()
     steps = shown.value("koleo_steps")
-    assert steps > 3
-    shown.page.wait_for_timeout(150)
+    shown.page.clock.run_for(1000)
     assert shown.value("koleo_steps") == steps
+    assert shown.root.locator(".dv2-readout").get_attribute("aria-busy") == "false"
+    shown.page.clock.resume()
     assert losses(shown.readout())[0] < start - 0.05
     shown.press("Start again")
     assert losses(shown.readout()) == [start]
