@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import dinov2_edu
-from dinov2_edu.exercises import Verdict, examine, find_exercise
+from dinov2_edu.exercises import examine, find_exercise
 
 SEED = 0
 
@@ -112,22 +113,20 @@ def check(name: str, function: Callable[..., Any]) -> None:
     generator.seed()  # fresh inputs every time: a solution must not fit one draw
     verdict = examine(exercise, function, generator=generator)
     print(verdict.message)
-    if _is_picture(verdict.theirs) and _is_picture(verdict.wanted):
-        _show_difference(verdict)
+    pair = verdict.theirs, verdict.wanted
+    if all(isinstance(one, Tensor) for one in pair) and pair[0].shape == pair[1].shape:
+        _show_difference(*(one.detach().cpu().double().numpy() for one in pair))
 
 
-def _is_picture(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and min(value.shape) >= 4
-
-
-def _show_difference(verdict: Verdict) -> None:
-    """Draw two matrices that should be equal, and where they are not."""
+def _show_difference(theirs: np.ndarray, wanted: np.ndarray) -> None:
+    """Draw two curves or matrices that should be equal; fewer numbers say more without a picture."""
     from IPython.display import display
 
-    from dinov2_edu.plots import style
+    from dinov2_edu.plots import charts, style
 
-    theirs, wanted = (value.detach().cpu().double().numpy() for value in (verdict.theirs, verdict.wanted))
-    if theirs.shape != wanted.shape:
+    if theirs.ndim == 1 and theirs.size >= 12:
+        display(charts.plot_curves({"yours": theirs, "wanted": wanted}, x_label="entry", y_label="value"))
+    if theirs.ndim != 2 or min(theirs.shape) < 4:
         return
     figure, axes = style.figure(2.2, columns=3)
     panels = {"yours": theirs, "wanted": wanted, "difference": abs(theirs - wanted)}

@@ -44,6 +44,9 @@ def describe(value: Any) -> str:
     """Say in a few words what a value is, for error messages: a tensor's dtype and shape, else its type."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+    if isinstance(value, (list, tuple)) and value and all(isinstance(one, Tensor) for one in value):
+        shapes = ", ".join(str(tuple(one.shape)) for one in value)
+        return f"a {type(value).__name__} of tensors of shapes {shapes}"
     return f"{value!r} ({type(value).__name__})"
 
 

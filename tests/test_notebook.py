@@ -26,6 +26,14 @@ EXERCISE = Exercise(
 )
 
 
+CURVE = Exercise(
+    task="the squares of the numbers below n",
+    reference=lambda n: torch.arange(n).float() ** 2,
+    make_inputs=lambda generator: {"n": 20},
+    hint="Square.",
+)
+
+
 def judge(function, exercise=EXERCISE):
     return examine(exercise, function, generator=torch.Generator().manual_seed(3))
 
@@ -171,6 +179,26 @@ def test_check_draws_the_difference_of_two_matrices(known, capsys, monkeypatch):
     monkeypatch.setattr("IPython.display.display", drawn.append)
     check("losses.softmax", lambda logits, temperature: softmax(logits, 3.0))
     assert [axes.get_title("left") for axes in drawn[0].axes] == ["yours", "wanted", "difference"]
+
+
+def test_check_draws_two_curves_where_the_result_is_one(known, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("IPython.display.display", drawn.append)
+    monkeypatch.setattr(sys.modules["dinov2_edu.exercises.losses"], "EXERCISES", {"softmax": CURVE})
+    check("losses.softmax", lambda n: torch.arange(n).float())
+    check("losses.softmax", lambda n: torch.arange(n - 1).float())  # another shape: nothing to compare
+    assert [[line.get_label() for line in one.axes[0].lines] for one in drawn] == [["yours", "wanted"]]
+
+
+def test_an_input_is_described_in_few_words():
+    exercise = Exercise(
+        task="the first of `pair`",
+        reference=lambda pair, share: pair[0],
+        make_inputs=lambda generator: {"pair": [torch.ones(3, 2), torch.ones(4)], "share": 2 / 3},
+        hint="Take it.",
+    )
+    said = judge(lambda pair, share: None, exercise).message
+    assert "pair = a list of tensors of shapes (3, 2), (4,), share = 0.6667." in said
 
 
 def test_check_draws_fresh_inputs_every_time(known, capsys):

@@ -34,6 +34,7 @@ from dinov2_edu.plots.diagrams import (
 )
 from dinov2_edu.plots.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots.svg import Box, Canvas
+from dinov2_edu.probe.report import calibrate
 
 ROOT = Path(__file__).parent.parent
 LIGHT, DARK = ("#ffffff", "#222832"), ("#14181e", "#ced6dd")
@@ -256,6 +257,16 @@ def test_pca_colours_without_photos_are_refused(photo):
         pictures.plot_pca([photo], [])
 
 
+@pytest.mark.parametrize("length", [4, 12, 17, 24, 40])
+def test_a_legend_lies_inside_the_figure(length):
+    names = {letter * length: [0.0, 1.0] for letter in "ance"}
+    drawing = charts.plot_curves(names, x_label="x", y_label="y")
+    drawing.canvas.draw()
+    box = drawing.axes[0].get_legend().get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= drawing.bbox.x1 + 1
+    assert drawing.axes[0].get_window_extent().width > 0.75 * drawing.bbox.width  # the chart kept its size
+
+
 def test_curves_keep_their_numbers_and_take_their_role():
     drawing = charts.plot_curves(
         {"student": [1, 2, 3], "k-NN": ([0, 10], [5, 6])}, x_label="step", y_label="loss", levels={"ln K": 4}
@@ -354,11 +365,12 @@ def test_reliability_gap_is_the_naive_one(draws):
     confidence = draws.random(300)
     correct = draws.random(300) < confidence**2
     gap = 0.0
-    for low in np.arange(10) / 10:
-        inside = (confidence >= low) & (confidence < low + 0.1)
+    for low in np.arange(15) / 15:
+        inside = (confidence >= low) & (confidence < low + 1 / 15)
         gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     drawing = scores.plot_reliability(confidence, correct)
     assert titles(drawing) == [f"mean gap to the diagonal {gap:.3f}"]
+    assert calibrate(confidence, correct).error == pytest.approx(gap)  # the number of a report
     assert sum(bar.get_height() for bar in drawing.axes[1].patches) == 300
 
 

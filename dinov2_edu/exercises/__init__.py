@@ -102,7 +102,7 @@ def examine(exercise: Exercise, function: Callable[..., Any], *, generator: torc
 
 
 def _failed(exercise: Exercise, inputs: Mapping[str, Any], problem: str, *results: Any) -> Verdict:
-    given = ", ".join(f"{name} = {describe(value)}" for name, value in inputs.items())
+    given = ", ".join(f"{name} = {_short(value)}" for name, value in inputs.items())
     lines = [
         f"Not yet: {problem}.",
         f"Wanted: {exercise.task}.",
@@ -110,6 +110,10 @@ def _failed(exercise: Exercise, inputs: Mapping[str, Any], problem: str, *result
         f"Hint: {exercise.hint}",
     ]
     return Verdict(False, "\n".join(lines), *results)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float)) else describe(value)
 
 
 def _changed_input(inputs: Mapping[str, Any], given: list) -> str:

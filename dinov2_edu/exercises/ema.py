@@ -1,4 +1,4 @@
-"""Exercises of chapter 06: the teacher's update, and a schedule with warm-up."""
+"""Exercises of chapter 06: the teacher's update, a schedule with warm-up, clipping part by part."""
 
 import torch
 from torch import Tensor
@@ -31,6 +31,38 @@ def _schedule(peak: float, end: float, n_steps: int, warmup: int) -> Tensor:
     return torch.from_numpy(cosine_schedule(peak, end, n_steps, warmup_steps=warmup)).float()
 
 
+def _parts(generator: torch.Generator) -> dict:
+    sizes = (2.0, 0.05, 1.0)  # the second part is short enough to stay as it is
+    shapes = ((3, 2), (4,))
+    parts = [[size * (torch.rand(shape, generator=generator) + 0.5) for shape in shapes] for size in sizes]
+    return {"parts": parts, "limit": 1.0}
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients]).norm()
+
+
+def _clip(parts: list[list[Tensor]], limit: float) -> list[list[Tensor]]:
+    return [_clip_one(gradients, limit) for gradients in parts]
+
+
+def _clip_one(gradients: list[Tensor], limit: float) -> list[Tensor]:
+    return [gradient * (limit / _norm(gradients)).clamp(max=1) for gradient in gradients]
+
+
+def _clip_together(parts: list[list[Tensor]], limit: float) -> list[list[Tensor]]:
+    scale = (limit / _norm([gradient for gradients in parts for gradient in gradients])).clamp(max=1)
+    return [[gradient * scale for gradient in gradients] for gradients in parts]
+
+
+def _clip_each_tensor(parts: list[list[Tensor]], limit: float) -> list[list[Tensor]]:
+    return [[_clip_one([gradient], limit)[0] for gradient in gradients] for gradients in parts]
+
+
+def _bring_to_limit(parts: list[list[Tensor]], limit: float) -> list[list[Tensor]]:
+    return [[gradient * limit / _norm(gradients) for gradient in gradients] for gradients in parts]
+
+
 EXERCISES = {
     "update": Exercise(
         task="the teacher's new tensors, `momentum` of the old ones and the rest from the student, as a list",
@@ -54,5 +86,16 @@ EXERCISES = {
             )
         },
         tolerance=1e-6,
+    ),
+    "clip": Exercise(
+        task="the gradients of `parts`, those of each part scaled so that their common norm is at most `limit`",
+        reference=_clip,
+        make_inputs=_parts,
+        hint="Square and add up all entries of a part, take the root, and scale by min(1, limit / norm).",
+        mistakes={
+            "all parts were clipped together": _clip_together,
+            "each tensor was clipped for itself": _clip_each_tensor,
+            "a gradient shorter than the limit was made longer": _bring_to_limit,
+        },
     ),
 }

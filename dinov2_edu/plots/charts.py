@@ -4,7 +4,7 @@ A series is an array of y values, or a pair (x, y). Series come in a dict from n
 holds a role of the palette ("teacher", "student temperature") takes that role's colour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 
 from dinov2_edu.plots.palette import CYCLE, PALETTE, role_colour
 from dinov2_edu.plots.style import DASHES, Figure, Numbers, Series, draw_levels, draw_series, figure, styled
+
+LEGEND_LETTERS = 53
+"""Letters that fit side by side in a legend as wide as a figure's axes."""
 
 
 @styled
@@ -42,14 +45,16 @@ def plot_curves(
     draw_levels(axes, levels)
     axes.set(xlabel=x_label, ylabel=y_label, yscale="log" if log_y else "linear")
     if len(series) > 1:
-        legend_above(axes, len(series))
+        legend_above(axes, series)
     return drawing
 
 
-def legend_above(axes: Axes, entries: int) -> None:
-    """Put the legend above the chart, where it hides no data."""
+def legend_above(axes: Axes, names: Collection[str]) -> None:
+    """Put the legend above the chart, where it hides no data, in as many columns as the names leave room for."""
     spacing = {"borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.2}
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(entries, 3), **spacing)
+    fitting = LEGEND_LETTERS // (max(map(len, names)) + 6)  # the line beside a name is as wide as 6 letters
+    columns = max(1, min(len(names), 3, fitting))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **spacing)
 
 
 @styled
@@ -86,7 +91,7 @@ def plot_histogram(
         axes.hist(group, edges, label=name, histtype="stepfilled", **look)
     axes.set(xlabel=x_label, ylabel=y_label)
     if len(groups) > 1:
-        legend_above(axes, len(groups))
+        legend_above(axes, groups)
     return drawing
 
 
@@ -120,7 +125,7 @@ def plot_few_shot(
     axes.set_xticks(list(shots), [str(shot) for shot in shots])
     axes.minorticks_off()
     axes.set(xlabel="labels a class", ylabel="accuracy", ylim=(0, 1))
-    legend_above(axes, len(means))
+    legend_above(axes, means)
     return drawing
 
 
