@@ -44,10 +44,17 @@ def describe(value: Any) -> str:
     """Say in a few words what a value is, for error messages: a tensor's dtype and shape, else its type."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
-    if isinstance(value, (list, tuple)) and value and all(isinstance(one, Tensor) for one in value):
-        shapes = ", ".join(str(tuple(one.shape)) for one in value)
-        return f"a {type(value).__name__} of tensors of shapes {shapes}"
+    if isinstance(value, (list, tuple)) and (shapes := _shapes(value)):
+        return f"a {type(value).__name__} of tensors of shapes {shapes[1:-1]}"
     return f"{value!r} ({type(value).__name__})"
+
+
+def _shapes(value: Any) -> str:
+    """The shapes of a list of tensors, or of lists of them; "" where anything else is inside."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    inner = [_shapes(one) for one in value] if isinstance(value, (list, tuple)) else []
+    return f"[{', '.join(inner)}]" if inner and all(inner) else ""
 
 
 def check_images(images: Any, *, channels: int = 3, multiple_of: int = 1) -> None:

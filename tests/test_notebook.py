@@ -10,7 +10,7 @@ import torch
 from dinov2_edu.exercises import Exercise, examine, find_exercise
 from dinov2_edu.exercises.compare import difference
 from dinov2_edu.notebook import check, setup, show_source
-from dinov2_edu.shapes import check_images
+from dinov2_edu.shapes import check_images, describe
 
 
 def softmax(logits, temperature):
@@ -199,6 +199,8 @@ def test_an_input_is_described_in_few_words():
     )
     said = judge(lambda pair, share: None, exercise).message
     assert "pair = a list of tensors of shapes (3, 2), (4,), share = 0.6667." in said
+    assert describe([[torch.ones(2)], [torch.ones(3)]]) == "a list of tensors of shapes [(2,)], [(3,)]"
+    assert describe([torch.ones(2), "x"]).endswith("'x'] (list)") and describe([]) == "[] (list)"
 
 
 def test_check_draws_fresh_inputs_every_time(known, capsys):
