@@ -49,7 +49,7 @@ export function rangeSlider(ui, { key, label, min, max, step, format = String, i
     });
     output.textContent = `${format(values[0])} – ${format(values[1])}`;
     fillTrack(track, fraction(inputs[0]), fraction(inputs[1]));
-    inputs[0].style.zIndex = fraction(inputs[0]) > 0.5 ? 2 : 1;
+    inputs[0].style.zIndex = fraction(inputs[0]) > 0.5 ? 1 : 0; // where both stand on one place, take the one that can move
   });
   return inputs;
 }

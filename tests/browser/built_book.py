@@ -5,11 +5,15 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import axe_playwright_python
 from playwright.sync_api import Page, Response, Route
 
 BUILT = Path(__file__).parents[2] / "_build" / "html"
 SUB_PATH = "/inside-dinov2/"
 """GitHub Pages serves a project under a folder of its own, never at the root."""
+
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -32,10 +36,28 @@ def built_pages() -> list[str]:
     return [f"{name}.html" for name in [*content["docnames"], "search", "genindex"]]
 
 
+def open_formulas(page: Page) -> None:
+    """Wait until MathJax has drawn what it was given, in its own fonts."""
+    page.evaluate(
+        "Promise.resolve(window.MathJax?.startup?.promise).then(() => document.fonts.ready).then(() => 0)"
+    )
+
+
+def violations(page: Page, where: str = "html") -> list[str]:
+    """What axe finds wrong with the part of a page that a selector finds."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found = page.evaluate("(w) => axe.run(w, {preload: false, resultTypes: ['violations']})", where)[
+        "violations"
+    ]
+    return [f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes'][:3]]}" for one in found]
+
+
 class Watched:
-    """What went wrong on a page: errors in the console, answers of 400 and above, other hosts asked."""
+    """What a page asked for, and what went wrong: console errors, answers of 400 and above, other hosts asked."""
 
     def __init__(self, page: Page, site: str):
+        self.asked: list[str] = []
         self.complaints: list[str] = []
         self._host = urlsplit(site).netloc
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
@@ -48,6 +70,7 @@ class Watched:
             self.complaints.append(f"{response.status}: {response.url}")
 
     def _asked(self, route: Route) -> None:
+        self.asked.append(route.request.url)
         address = urlsplit(route.request.url)
         if address.netloc == self._host or address.scheme in {"blob", "data"}:
             route.continue_()

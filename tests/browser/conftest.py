@@ -44,17 +44,23 @@ def site(built: Path) -> Iterator[str]:
 def visit(chromium: Browser, site: str) -> Iterator[Callable]:  # noqa: F811
     """Open a page of the built book: `with visit("book/index.html", dark=True) as page:`.
 
-    Every other host is refused. At the end of the block the page must have had no error.
+    Every other host is refused; `page.asked` lists what was asked for. At the end of the block the page must
+    have had no error.
     """
 
     @contextmanager
-    def open_page(path: str, *, dark: bool = False, width: int = 1280, height: int = 900) -> Iterator[Page]:
-        scheme = "dark" if dark else "light"
+    def open_page(
+        path: str, *, dark: bool = False, width: int = 1280, height: int = 900, touch: bool = False
+    ) -> Iterator[Page]:
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            has_touch=touch,
         )
         page = context.new_page()
         watched = Watched(page, site)
+        page.asked = watched.asked
         try:
             page.goto(site + path, wait_until="load")
             yield page

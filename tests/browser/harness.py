@@ -99,8 +99,8 @@ class Mounted:
         self.settle()
 
     def key(self, key: str, *strokes: str) -> None:
-        """Move a control by the keyboard alone."""
-        self.control(key).focus()
+        """Move a control by the keyboard alone; of several alternatives the chosen one has the focus."""
+        self.root.locator(f'[data-key="{key}"]:is(:not([type=radio]), :checked)').focus()
         for stroke in strokes:
             self.page.keyboard.press(stroke)
         self.settle()

@@ -6,16 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import axe_playwright_python
 import pytest
-from built_book import built_pages
+from built_book import built_pages, open_formulas, violations
 
 from tools.address import slug_in_config
 from tools.notebooks import FOLDER
 
 PAGES = built_pages()
 NOTEBOOKS = sorted(f"notebooks/{path.stem}.html" for path in FOLDER.glob("*.ipynb"))
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 PHONE = 360
 MAX_WIDGET_BYTES = 1_500_000
 
@@ -35,13 +33,6 @@ class Page(HTMLParser):
         self.links += [found[key] for key in ("href", "src") if found.get(key)]
 
 
-def open_formulas(page):
-    """Wait until MathJax has drawn what it was given."""
-    page.wait_for_function(
-        "() => !window.MathJax || MathJax.startup?.promise?.then(() => true)", timeout=20_000
-    )
-
-
 def test_there_are_pages(built):
     assert {"book/index.html", "search.html", *NOTEBOOKS} <= set(PAGES)
 
@@ -53,10 +44,8 @@ def test_axe_finds_nothing_and_the_console_is_silent(visit, path, dark):
         open_formulas(page)
         page.wait_for_timeout(300)  # a11y.js repairs what the theme adds after loading
         assert page.evaluate("document.documentElement.dataset.theme") in ("dark" if dark else "light", None)
-        page.evaluate(AXE)
-        found = page.evaluate("axe.run({preload: false, resultTypes: ['violations']})")["violations"]
-    said = [f"{one['id']}: {one['help']} at {[node['target'] for node in one['nodes'][:3]]}" for one in found]
-    assert not said, "\n".join(said)
+        found = violations(page)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -69,19 +58,15 @@ def test_phone_width_needs_no_sideways_scrolling(visit, path):
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, "book/index.html"])
 def test_formulas_are_drawn_from_our_own_files(visit, path):
-    asked = []
     with visit(path) as page:
-        page.on("request", lambda request: asked.append(request.url))
-        page.reload(wait_until="load")
         open_formulas(page)
         raw = page.locator(".math:not(:has(mjx-container))").count()
         drawn = page.locator(".math mjx-container").count()
         errors = page.locator("mjx-merror, [data-mjx-error]").count()
-        page.evaluate("document.fonts.ready")
     assert raw == 0 and errors == 0
     if drawn:
-        assert any("/vendor/mathjax/tex-mml-chtml.js" in url for url in asked)
-        assert any("/vendor/mathjax/output/chtml/fonts/" in url for url in asked)
+        assert any("/vendor/mathjax/tex-mml-chtml.js" in url for url in page.asked)
+        assert any("/vendor/mathjax/output/chtml/fonts/" in url for url in page.asked)
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,0 +1,327 @@
+"""Every control, used on its own page of the built book: by keyboard, mouse and touch, with the network cut.
+
+A tour moves each control of one chapter and asserts on the readout; `Reader` asserts that each move changes what
+is shown. What the numbers must be is tested beside this file, on data with known answers.
+"""
+
+import re
+
+import pytest
+from built_book import open_formulas, violations
+from reader import Reader
+
+from tools.notebooks import FOLDER
+
+
+def number_in(text: str, pattern: str) -> float:
+    """The number that a text has at a place."""
+    found = re.search(pattern, text)
+    assert found, f"{pattern!r} is not in {text!r}"
+    return float(found[1].replace("\u2212", "-"))
+
+
+def number(see: Reader, pattern: str) -> float:
+    """The number that the readout has at a place."""
+    return number_in(see.readout(), pattern)
+
+
+def crops(see: Reader) -> None:
+    area = r"takes (\d+) % of the photo"
+    see.key("global_scale.1", "Home")
+    assert number(see, area) == 2
+    see.drag("global_scale.1", 0.5)
+    see.key("global_scale.0", "End")
+    assert number(see, area) > 80  # an allowed shape of the whole photo
+    see.drag("global_scale.0", 0.1)
+    see.pick("Local crops", 2)
+    assert see.readout().startswith("Crop local 3 takes")
+    see.pick_by_key("Local crops", 0)
+    see.key("local_scale.0", "End")
+    assert number(see, area) > 80
+    see.drag("local_scale.0", 0.3)
+    see.key("local_scale.1", "Home")
+    assert number(see, area) == 2
+    see.drag("local_scale.1", 0.3)
+    see.key("ratio.1", "Home")
+    width, height = number(see, r"(\d+) \u00d7 \d+ pixels"), number(see, r"\d+ \u00d7 (\d+) pixels")
+    assert height > 3 * width
+    see.drag("ratio.1", 1.0)
+    see.key("ratio.0", "End")
+    assert number(see, r"(\d+) \u00d7 \d+ pixels") > 3 * number(see, r"\d+ \u00d7 (\d+) pixels")
+    see.drag("ratio.0", 0.2)
+    for name, word in {
+        "flip": "flipped",
+        "colour": "brightness",
+        "blur": "blurred",
+        "solarise": "inverted",
+    }.items():
+        see.key(name, "Space")
+        assert word in see.readout()
+        see.switch(name)
+        assert word not in see.readout()
+    see.press("Augment as in training")
+    see.enter("No augmentation")
+    see.enter("Augment as in training")
+    see.press("No augmentation")
+    see.pick("Global crops", 1)
+    see.pick_by_key("Global crops", 0)
+    assert see.readout().startswith("Crop global 1 takes")
+    see.press("Draw again")
+    see.enter("Draw again")
+    see.key("n_local", "Home")
+    assert "with 2 boxes on it" in see.alt()
+    see.drag("n_local", 1.0)
+    assert "with 12 boxes on it" in see.alt()
+
+
+def masks(see: Reader) -> None:
+    see.key("ratio", "End")
+    assert "asked for 192 of 256 patches" in see.readout()
+    see.drag("ratio", 0.5)
+    assert 90 < number(see, r"asked for (\d+)") < 115
+    see.key("smallest", "End")
+    assert see.said("smallest") == "32 patches"
+    see.drag("smallest", 0.1)
+    see.key("aspect", "Home")
+    see.drag("aspect", 1.0)
+    assert see.said("aspect") == "squares"
+    see.press("Draw again")
+    see.enter("Draw again")
+    assert see.readout().startswith("Draw 3:")
+    see.press("Draw 100")
+    see.enter("Draw 100")
+    assert "Of 203 draws" in see.readout() and see.alt(1).startswith("Histogram of 203 draws")
+    see.choose("view", "batch")
+    assert see.readout().startswith("8 of 16 crops are masked.")
+    see.pick("Crops of the batch", 6)
+    assert "Crop 7:" in see.readout()
+    see.pick_by_key("Crops of the batch", 15)
+    assert "Crop 16:" in see.readout()
+    see.key("view", "ArrowLeft")
+    assert see.readout().startswith("Draw 203:")
+
+
+def attention(see: Reader) -> None:
+    see.point(0.3, 0.7)
+    row = number(see, r"the patch at row (\d+), column")
+    see.arrow("ArrowUp")
+    assert number(see, r"the patch at row (\d+), column") < row
+    see.choose("query", "cls")
+    assert "the class token looks most at" in see.readout()
+    see.key("query", "ArrowRight")
+    assert "the class token looks" not in see.readout()
+    see.key("layer", "Home")
+    first = see.said("layer")
+    assert see.readout().startswith(f"In {first},")
+    see.drag("layer", 1.0)
+    assert see.said("layer") != first and see.readout().startswith(f"In {see.said('layer')},")
+    see.pick("Heads of this layer", 1)
+    assert "head 1," in see.readout()
+    see.pick_by_key("Heads of this layer", 2)
+    assert "head 2," in see.readout()
+    see.key("keep", "Home")
+    assert "Top 5 % of what goes to patches" in see.readout()
+    few = number(see, r"patches: (\d+) of 256")
+    see.drag("keep", 0.5)
+    assert number(see, r"patches: (\d+) of 256") > few
+
+
+def prototypes(see: Reader) -> None:
+    loss = r"KoLeo loss(?: after \d+ steps?)?: (\u2212?\d+\.\d+)"
+    start = number(see, loss)
+    for name in ("One step", "Play KoLeo's push"):
+        see.press(name)
+        assert number(see, loss) < start
+        see.enter("Start again")
+        see.enter(name)
+        see.press("Start again")
+        assert number(see, loss) == start
+    see.key("koleo_steps", "End")
+    assert "after 200 steps" in see.readout()
+    see.drag("koleo_steps", 0.2)
+    see.choose("heads", "separate")
+    assert "of the DINO head" in see.readout()
+    see.key("token", "End")
+    assert see.readout().startswith("Patch token") and "of the iBOT head" in see.readout()
+    see.drag("token", 0.0)
+    assert see.readout().startswith("Class token 1 ")
+    see.key("heads", "ArrowLeft")
+    see.choose("lines", "neighbour")
+    see.key("lines", "ArrowLeft")
+    see.key("temperature", "End")
+    entropy = number(see, r"Entropy (\d+\.\d+) of")
+    see.drag("temperature", 0.0)
+    assert number(see, r"Entropy (\d+\.\d+) of") < entropy
+    see.key("normalise", "Space")
+    assert "(length " in see.readout()
+    see.switch("normalise")
+    assert "(brought to length 1)" in see.readout()
+    see.key("yaw", "End")
+    see.drag("yaw", 0.5)
+    see.key("pitch", "Home")
+    see.drag("pitch", 0.6)
+    before = number_in(see.alt(), r"turned by (\u2212?-?\d+)")
+    see.turn(60)
+    assert number_in(see.alt(), r"turned by (\u2212?-?\d+)") != before
+    see.arrow("ArrowLeft", "ArrowUp")
+
+
+def losses(see: Reader) -> None:
+    see.choose("outputs", "alike")
+    assert see.readout().startswith("Collapse to uniform")
+    see.key("outputs", "ArrowRight")
+    assert see.root.locator('[data-value="one wins"]').is_checked()
+    see.choose("targets", "softmax")
+    assert see.readout().startswith("Collapse onto one")
+    see.choose("outputs", "healthy")
+    see.key("targets", "ArrowRight", "ArrowRight")
+    see.key("half_steps", "Home")
+    assert see.said("half_steps") == "none"
+    see.press("One step")
+    assert see.texts("tfoot tr")[1].split()[1:] == [".75"] * 8  # every column has its share
+    see.enter("One step")
+    assert see.texts("tbody")[1].split("\n")[0].split()[-1] == "1.00"  # every row is a distribution
+    see.drag("half_steps", 0.5)
+    see.key("teacher_temperature", "End")
+    blurred = see.texts(".dv2-bars b")[0]
+    see.drag("teacher_temperature", 0.2)
+    assert float(see.texts(".dv2-bars b")[0].split()[0]) < float(blurred.split()[0])
+    see.key("student_temperature", "Home")
+    see.drag("student_temperature", 0.9)
+    see.choose("image", 3)
+    assert "For image 4," in see.readout()
+    see.key("image", "ArrowRight")
+    assert "For image 5," in see.readout()
+
+
+def ema(see: Reader) -> None:
+    see.key("momentum", "Home")
+    assert "0 steps behind" in see.readout()
+    see.drag("momentum", 1.0)
+    assert "The teacher never moves." in see.readout()
+    see.drag("momentum", 0.5)
+    see.choose("schedule", "cosine")
+    assert "At step 600 the momentum is 1." in see.readout()
+    see.key("schedule", "ArrowLeft")
+    see.key("step", "Home")
+    assert "The student stands still" in see.readout()
+    see.drag("step", 0.8)
+    see.key("noise", "Home")
+    assert "nothing jitters" in see.readout()
+    see.drag("noise", 0.5)
+    see.key("at", "Home")
+    assert see.readout().startswith("At step 0 ")
+    see.press("Play")  # with reduced motion it jumps
+    assert see.readout().startswith("At step 600 ")
+    see.drag("at", 0.5)
+    see.enter("Play")
+    see.press("Other noise")
+    see.enter("Other noise")
+
+
+def runs(see: Reader) -> None:
+    see.key("metric", "ArrowDown")
+    see.select("metric", "k-NN accuracy")
+    assert ", k-NN accuracy: " in see.readout()
+    see.key("step", "Home")
+    assert see.readout().startswith("Step 0,")
+    see.drag("step", 0.5)
+    assert number(see, r"Step (\d+),") > 0
+    see.choose("charts", "side by side")
+    see.key("charts", "ArrowLeft")
+    for run in range(see.root.locator('[data-key^="visible."]').count()):
+        name = see.root.locator(f'label:has([data-key="visible.{run}"])').inner_text()
+        see.key(f"visible.{run}", "Space")
+        assert name not in see.readout()
+        see.switch(f"visible.{run}")
+        assert name in see.readout()
+
+
+def mistakes(see: Reader) -> None:
+    see.pick("Images of this cell", 1)
+    assert "Image 2:" in see.readout()
+    see.pick_by_key("Images of this cell", 0)
+    assert "Image 1:" in see.readout()
+    name = see.root.locator("[role=gridcell]").first.get_attribute("aria-label").split(",")[0]
+    see.open_cell(f"{name}, recognised")
+    assert f"images of class {name} are recognised as {name}" in see.readout()
+    see.walk("ArrowRight")
+    assert f"images of class {name} are taken for" in see.readout()
+    see.walk("ArrowDown")
+    assert f"images of class {name} are" not in see.readout()
+
+
+def pca(see: Reader) -> None:
+    see.point(0.1, 0.1)
+    see.arrow("ArrowRight", "ArrowDown")
+    assert number(see, r"Row (\d+), column") > 1
+    see.choose("show", "first")
+    assert see.readout().startswith("First component: ")
+    above = number(see, r"component: (\d+) of")
+    see.key("foreground_high", "Space")
+    assert number(see, r"component: (\d+) of") + above == number(see, r"component: \d+ of (\d+)")
+    see.switch("foreground_high")
+    see.key("threshold", "PageUp")
+    assert number(see, r"component: (\d+) of") < above
+    see.drag("threshold", 0.4)
+    assert number(see, r"component: (\d+) of") > above
+    see.key("together", "Space")
+    assert "patches of \u201c" in see.readout()
+    see.switch("together")
+    assert "all 4 photos" in see.readout()
+    see.key("show", "ArrowRight")
+    assert see.readout().startswith("Components of ")
+    for color in ("red", "green", "blue"):
+        see.key(color, "ArrowDown")
+        see.select(color, "component 6")
+    for channel in range(3):
+        see.key(f"flips.{channel}", "Space")
+        see.switch(f"flips.{channel}")
+
+
+TOURS = {
+    "01_crops": crops,
+    "02_masking": masks,
+    "03_vit": attention,
+    "04_heads": prototypes,
+    "05_losses": losses,
+    "06_ema": ema,
+    "07_training": runs,
+    "08_cifar10_probe": mistakes,
+    "09_features": pca,
+}
+SCREENS = {
+    "desktop": {"width": 1280, "height": 900, "dark": False},
+    "phone": {"width": 390, "height": 844, "dark": True, "touch": True},
+}
+
+
+def test_every_notebook_with_a_control_has_a_tour():
+    with_control = {
+        path.stem for path in FOLDER.glob("*.ipynb") if "dinov2_edu.widgets" in path.read_text("utf-8")
+    }
+    assert with_control == set(TOURS)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("chapter", TOURS)
+def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, screen):
+    with visit(f"notebooks/{chapter}.html", **SCREENS[screen]) as page:
+        page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").wait_for(timeout=30_000)
+        open_formulas(page)
+        page.context.set_offline(True)
+
+        see = Reader(page, "touch" if screen == "phone" else "mouse")
+        TOURS[chapter](see)
+        assert see.unmoved() == []
+
+        said = see.readout()
+        for theme in ("light", "dark"):
+            page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+            assert see.readout() == said  # what a reader chose survives the switch
+            assert violations(page, ".dv2") == []
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        open_formulas(page)
+        assert page.locator(".math:not(:has(mjx-container))").count() == 0
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert page.evaluate("[...document.fonts].filter((f) => f.status === 'error').length") == 0
