@@ -405,6 +405,17 @@ def test_scores_that_do_not_fit_are_refused():
         scores.plot_sphere({"a": np.zeros((1, 3))})
 
 
+def test_charts_with_the_same_names_share_one_legend_and_one_scale():
+    both = {"one": [1, 2], "two": [2, 1]}
+    drawing = panels.plot_panels({"a": both, "b": {"one": [5, 6], "two": [7, 8]}}, x_label="step")
+    assert drawing.axes[0].get_ylim() == drawing.axes[1].get_ylim()
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == ["one", "two"]
+    assert all(axes.get_legend() is None for axes in drawing.axes)
+    mixed = panels.plot_panels({"a": both, "b": {"one": [1, 2], "three": [1, 2]}}, x_label="step")
+    assert not mixed.legends and all(axes.get_legend() for axes in mixed.axes)
+    assert not panels.plot_panels({"a": {"one": [1, 2]}}, x_label="step", levels={"ln K": 1}).legends
+
+
 def every_figure(photo) -> dict[str, style.Figure]:
     square = np.sort(photo, axis=0)[:, :60]
     cycle = np.linspace(0, 1, 50)

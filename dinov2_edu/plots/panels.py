@@ -48,6 +48,8 @@ def plot_panels(
 ) -> Figure:
     """Draw several small charts side by side, one for each quantity.
 
+    Charts whose series have the same names share one legend above them and one scale.
+
     Args:
         panels: title to the series of that chart.
         x_label: what all x axes measure.
@@ -57,20 +59,28 @@ def plot_panels(
     Raises:
         ValueError: there is no panel, or a series is empty.
     """
-    drawing, axes = panel_grid(len(panels), columns)
+    names = {tuple(series) for series in panels.values()}
+    shared = len(names) == 1
+    drawing, axes = panel_grid(len(panels), columns, sharey=shared)
     for place, (title, series) in zip(axes, panels.items(), strict=True):
         draw_series(place, series)
         draw_levels(place, levels)
         place.set_title(title)
-        if len(series) > 1:
-            low, high = place.get_ylim()
-            place.set_ylim(low, high + 0.3 * (high - low))
-            names = place.legend(
-                loc="upper left", ncols=2, handlelength=1.4, borderaxespad=0.1, columnspacing=1
-            )
-            names.set_in_layout(False)  # long names may reach over the edge; the charts keep their size
+        if len(series) > 1 and not shared:
+            own_legend(place)
+    if shared and len(names.pop()) > 1:
+        lines = axes[0].get_legend_handles_labels()
+        drawing.legend(*lines, loc="outside upper left", ncols=3, handlelength=1.8)
     label_bottom(axes, columns, x_label)
     return drawing
+
+
+def own_legend(axes: Axes) -> None:
+    """Put a legend into a small chart, above its lines."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))
+    names = axes.legend(loc="upper left", ncols=2, handlelength=1.4, borderaxespad=0.1, columnspacing=1)
+    names.set_in_layout(False)  # long names may reach over the edge; the charts keep their size
 
 
 def panel_grid(count: int, columns: int, **options: Any) -> tuple[Figure, list[Axes]]:
