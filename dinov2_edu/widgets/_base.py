@@ -134,8 +134,9 @@ def still_html(still: Any, alt: str) -> str:
         )
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return (
-        f'<div class="dv2-still" style="display:none">'
-        f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="max-width:100%"></div>'
+        f'<figure class="dv2-still" style="display:none">'
+        f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="max-width:100%">'
+        "<figcaption>A still picture of the control, which moves on the web page.</figcaption></figure>"
         "<style>@media print{.dv2-still{display:block!important}}</style>"
         "<noscript><style>.dv2-still{display:block!important}</style></noscript>"
     )

@@ -43,6 +43,11 @@ def open_formulas(page: Page) -> None:
     )
 
 
+def undrawn_formulas(page: Page) -> int:
+    """How many formulas of a page still stand there as source, or could not be drawn."""
+    return page.locator(".math:not(:has(mjx-container)), mjx-merror, [data-mjx-error]").count()
+
+
 def violations(page: Page, where: str = "html") -> list[str]:
     """What axe finds wrong with the part of a page that a selector finds."""
     if not page.evaluate("'axe' in window"):

@@ -7,7 +7,7 @@ is shown. What the numbers must be is tested beside this file, on data with know
 import re
 
 import pytest
-from built_book import open_formulas, violations
+from built_book import open_formulas, undrawn_formulas, violations
 from reader import Reader
 
 from tools.notebooks import FOLDER
@@ -310,11 +310,16 @@ def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, sc
         page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").wait_for(timeout=30_000)
         open_formulas(page)
         page.context.set_offline(True)
+        assert page.locator(".widget-host").count() == 1
+        assert page.locator(":not(.tag_needs-python *).widget-note").count() == 0
 
         see = Reader(page, "touch" if screen == "phone" else "mouse")
         TOURS[chapter](see)
         assert see.unmoved() == []
 
+        page.emulate_media(media="print")
+        assert page.locator(".dv2-still img").is_visible() and not see.root.is_visible()
+        page.emulate_media(media="screen")
         said = see.readout()
         for theme in ("light", "dark"):
             page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
@@ -322,6 +327,5 @@ def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, sc
             assert violations(page, ".dv2") == []
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         open_formulas(page)
-        assert page.locator(".math:not(:has(mjx-container))").count() == 0
-        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert undrawn_formulas(page) == 0
         assert page.evaluate("[...document.fonts].filter((f) => f.status === 'error').length") == 0
