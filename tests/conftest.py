@@ -6,6 +6,10 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import torch
+
+# The tests' tensors are tiny: a second thread brings nothing, and on a busy machine threads wait for each other.
+torch.set_num_threads(1)
 
 # Must come before the first import of the package: from here on every call is checked against its signature.
 # An int is fine where a float is wanted.
