@@ -1,11 +1,11 @@
-"""What every notebook uses: `setup` at its start, `show_source` for code that is the lesson, `check`."""
+"""What every notebook uses: `setup` at its start, `show_source` for code that is the lesson, `show_table`, `check`."""
 
 import ast
 import inspect
 import platform
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 import dinov2_edu
 from dinov2_edu.exercises import examine, find_exercise
+from dinov2_edu.shapes import require
 
 SEED = 0
 
@@ -96,6 +97,27 @@ def _shorten_docstring(code: str) -> str:
             first = lines[text.lineno - 1].rstrip()
             lines[text.lineno - 1 : text.end_lineno] = [f'{first}"""\n']
     return "".join(lines)
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Show a table whose cells a screen reader can walk, and that a phone can scroll.
+
+    The first column is set to the left, all others to the right.
+
+    Args:
+        header: a title for each column.
+        rows: one value for each column.
+
+    Raises:
+        ValueError: a row has more or fewer values than there are columns.
+    """
+    from IPython.display import Markdown, display
+
+    lines = [list(header), [":--", *["--:"] * (len(header) - 1)]]
+    for row in rows:
+        require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
+        lines.append([str(value).replace("|", "\\|") for value in row])
+    display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
 def check(name: str, function: Callable[..., Any]) -> None:

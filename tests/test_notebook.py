@@ -9,7 +9,7 @@ import torch
 
 from dinov2_edu.exercises import Exercise, examine, find_exercise
 from dinov2_edu.exercises.compare import difference
-from dinov2_edu.notebook import check, setup, show_source
+from dinov2_edu.notebook import check, setup, show_source, show_table
 from dinov2_edu.shapes import check_images, describe
 
 
@@ -86,6 +86,19 @@ def test_show_source_cuts_the_docstrings_of_methods_too(monkeypatch):
 def test_show_source_refuses_what_has_no_source(thing):
     with pytest.raises(ValueError, match="written in Python"):
         show_source(thing)
+
+
+def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
+    show_table(["features", "k-NN"], [["raw pixels", 24.1], ["a|b", "-"]])
+    assert found == ["| features | k-NN |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
+
+
+@pytest.mark.bad_input
+def test_a_table_wants_full_rows():
+    with pytest.raises(ValueError, match="wanted 2 values a row"):
+        show_table(["features", "k-NN"], [["raw pixels"]])
 
 
 def test_a_right_answer_passes():
