@@ -199,8 +199,15 @@ class Block(nn.Module):
         if self.training and self.drop_path > 0:
             tokens = add_for_some(tokens, self.attend, self.drop_path, generator)
             return add_for_some(tokens, self.feed, self.drop_path, generator)
-        tokens = tokens + self.attend(tokens)
-        return tokens + self.feed(tokens)
+        tokens = add_scaled(tokens, self.attn(self.norm1(tokens)), self.ls1)
+        return add_scaled(tokens, self.mlp(self.norm2(tokens)), self.ls2)
+
+
+def add_scaled(tokens: Tensor, branch: Tensor, scale: nn.Module) -> Tensor:
+    """`tokens + scale(branch)`; LayerScale's multiplication and the sum in one pass over memory."""
+    if isinstance(scale, LayerScale):
+        return torch.addcmul(tokens, branch, scale.gamma)
+    return tokens + scale(branch)
 
 
 def add_for_some(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
