@@ -2,7 +2,7 @@
 
 from dinov2_edu.probe.fewshot import FewShotPoint, few_shot_curve
 from dinov2_edu.probe.knn import knn_accuracy, knn_predict, knn_report, nearest
-from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, LogisticProbe, Trial, choose_c, logistic_probe
+from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, LogisticProbe, Trial, logistic_probe
 from dinov2_edu.probe.report import Calibration, ProbeReport, make_report, wilson_interval
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "LogisticProbe",
     "ProbeReport",
     "Trial",
-    "choose_c",
     "few_shot_curve",
     "knn_accuracy",
     "knn_predict",

@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dinov2_edu.data import DataUnavailable, cache_dir, cifar10_or_patterns
 from dinov2_edu.features import CacheError, ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.features.sources import FilePictures, as_pictures
 from dinov2_edu.probe.knn import knn_report
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, logistic_probe
-from dinov2_edu.probe.study import run_study, study_preprocessings, study_summary, study_table, write_csv
+from dinov2_edu.probe.study import run_study, study_preprocessings
+from dinov2_edu.probe.study_text import study_summary, study_table, write_csv
 from dinov2_edu.shapes import require
 from dinov2_edu.weights import (
     LoadedBackbone,
@@ -63,7 +66,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="name pictures that cannot be read and go on without them",
     )
-    add("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    add(
+        "--layers",
+        type=int,
+        metavar="N",
+        help="fit also on the class tokens of the last N blocks and the mean patch token (the paper's linear "
+        "evaluation: 1 or 4)",
+    )
+    add("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     add("--precision", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)")
     add("--cache", metavar="FOLDER", help="feature cache (default: the package's cache folder)")
     add("--out", metavar="FILE", help="with --study: write every cell to a CSV file")
@@ -115,8 +125,10 @@ def _default_sizes(backbone: LoadedBackbone) -> tuple[int, ...]:
     return tuple(size // config.patch_size * config.patch_size for size in wanted)
 
 
-def _probe(backbone: LoadedBackbone, train: Any, test: Any, size: int, c_grid: Any, extraction: dict) -> None:
-    """One preprocessing: both probes with their reports."""
+def _probe(
+    backbone: LoadedBackbone, train: Any, test: Any, size: int, c_grid: Any, extraction: dict, layers: bool
+) -> None:
+    """One preprocessing: both probes with their reports; with `layers` also the features of several layers."""
     how = Preprocessing(size=size)
     learn, held = (
         extract_features(backbone, data, preprocessing=how, **extraction) for data in (train, test)
@@ -135,6 +147,11 @@ def _probe(backbone: LoadedBackbone, train: Any, test: Any, size: int, c_grid: A
         print(
             f"  sure and wrong: {name}, a {truth} taken for {taken} with {100 * report.confidence[row]:.1f} %"
         )
+    if layers:
+        probe = logistic_probe(learn.linear_eval, learn.labels, c_grid=c_grid)
+        report = probe.report(held.linear_eval, held.labels, held.class_names)
+        n_layers = extraction["options"].n_layers
+        print(f"class tokens of the last {n_layers} blocks and the mean patch token: {report.headline}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -143,21 +160,21 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: arguments or pictures that cannot be used.
     """
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.weights:
-        model = load_backbone(arguments.weights, device=arguments.device)
-        backbone = LoadedBackbone(model, arguments.weights, "")
+        backbone = LoadedBackbone(load_backbone(arguments.weights, device=device), arguments.weights, "")
     else:
-        backbone = available_backbone(device=arguments.device)
+        backbone = available_backbone(device=device)
     train, test = _pictures(arguments)
     sizes = tuple(arguments.sizes or _default_sizes(backbone))
     c_grid = C_GRID if arguments.all_c else tuple(arguments.c or SHORT_C_GRID)
     extraction = {
         "cache_dir": Path(arguments.cache) if arguments.cache else cache_dir() / "features",
         "on_error": "skip" if arguments.skip_unreadable else "raise",
-        "options": ExtractOptions(precision=arguments.precision),
+        "options": ExtractOptions(arguments.layers or 1, arguments.precision),
     }
     if not arguments.study:
-        _probe(backbone, train, test, sizes[0], c_grid, extraction)
+        _probe(backbone, train, test, sizes[0], c_grid, extraction, arguments.layers is not None)
         return
     pictures = as_pictures(train)
     # Pictures of a folder have any size: there no combination is left out.

@@ -93,13 +93,17 @@ class ProbeReport:
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def headline(self) -> str:
+        """Method, accuracy and interval in one line."""
+        low, high = (100 * end for end in self.interval)
+        reached = f"{100 * self.accuracy:.2f} % of {len(self.predictions)}"
+        return f"{self.method}: {reached}, 95 % interval {low:.2f} to {high:.2f}"
+
     def __str__(self) -> str:
         """The report as a few lines of text."""
-        low, high = self.interval
-        total = int(self.confusion.sum())
         lines = [
-            f"{self.method}: {100 * self.accuracy:.2f} % of {total}, "
-            f"95 % interval {100 * low:.2f} to {100 * high:.2f}",
+            self.headline,
             f"calibration error {100 * self.calibration.error:.2f} %, {len(self.mistakes)} mistakes",
         ]
         for label, (name, share, row) in enumerate(
