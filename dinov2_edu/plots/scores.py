@@ -50,13 +50,14 @@ def plot_confusion(counts: Numbers, class_names: Sequence[str]) -> Figure:
 
 
 @styled
-def plot_reliability(confidences: Numbers, correct: Numbers, *, n_bins: int = 10) -> Figure:
+def plot_reliability(confidences: Numbers, correct: Numbers, *, n_bins: int = 15) -> Figure:
     """Show whether confidence can be trusted: accuracy within bins of confidence, against the diagonal.
 
     Args:
         confidences: probability given to the predicted class, 0 to 1.
         correct: whether each prediction was right.
-        n_bins: equal bins of confidence; the lower chart counts what fell into each.
+        n_bins: equal bins of confidence, as many as the report's calibration has; the lower chart counts what
+            fell into each.
 
     Raises:
         ValueError: nothing given, unequal lengths, or confidences outside 0 to 1.
