@@ -260,7 +260,7 @@ def test_the_next_shard_is_computed_while_one_is_written(model, pictures, tmp_pa
     real, computed = FeatureCache.write_shard, []
 
     def write_shard(self, key, shard):
-        for _ in range(1000):  # ends at once where the model goes on meanwhile
+        for _ in range(200):  # ends at once where the model goes on meanwhile
             if len(model.calls) > len(computed) + 1:
                 break
             time.sleep(0.01)

@@ -315,8 +315,9 @@ def test_the_table_has_the_eight_models_at_their_addresses():
 
 
 def test_the_small_models_are_the_presets():
-    assert WEIGHTS["vits14"].config == vit_small().config
-    assert WEIGHTS["vits14_reg4"].config == vit_small(n_registers=4).config
+    with torch.device("meta"):  # shapes only
+        assert WEIGHTS["vits14"].config == vit_small().config
+        assert WEIGHTS["vits14_reg4"].config == vit_small(n_registers=4).config
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

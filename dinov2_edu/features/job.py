@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -145,16 +146,17 @@ class Job:
             now = time.perf_counter()
             seconds = now - max(began, self.finished_at)
             self.finished_at = now
-            self._check(features, rows)
-            order = torch.tensor(rows, dtype=torch.int64).argsort()  # other sizes may have gone ahead
-            return Shard(features[order], sorted(skipped), seconds)
+            array = features.numpy()  # numpy: torch would start a second team of threads beside the model's
+            self._check(array, rows)
+            order = np.argsort(np.array(rows, dtype=int))  # pictures of other sizes may have gone ahead
+            return Shard(torch.from_numpy(array[order]), sorted(skipped), seconds)
 
         return len(rows), finish
 
-    def _check(self, features: Tensor, rows: list[int]) -> None:
-        bad = ~torch.isfinite(features).all(dim=1)
+    def _check(self, features: np.ndarray, rows: list[int]) -> None:
+        bad = ~np.isfinite(features).all(axis=1)
         if bad.any():
-            row = rows[int(bad.nonzero()[0])]
+            row = rows[int(bad.argmax())]
             raise ValueError(
                 f"{int(bad.sum())} of {len(rows)} rows are not finite in {self.runner.precision}, first "
                 f"{self.pictures.name_of(row)}: look at the weights, or take precision='float32'"

@@ -7,7 +7,9 @@ busy machine than the post's worker processes do. `--rows 10000` makes the regre
 
 import argparse
 import warnings
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +29,13 @@ from dinov2_edu.features import (
     Preprocessing,
     extract_features,
 )
+from dinov2_edu.features.runner import best_precision
 from dinov2_edu.probe import logistic_probe
 from dinov2_edu.vit import VisionTransformer, vit_small
 from dinov2_edu.weights import available_backbone
 
 QUIET = ExtractOptions(progress=False)
+Fitted = TypeVar("Fitted")
 
 
 class PostDataset(Dataset):
@@ -87,8 +91,10 @@ def bench_extraction(images: Tensor, device: str, rounds: int) -> None:
         return extract_features(model, images, preprocessing=BLOG_POST, options=QUIET).cls
 
     cosine = torch.cosine_similarity(post_features(model, images[:32]), ours()[:32]).min()
-    name = f"extraction ViT-S/14 at 224, {device} (images/s)"
-    compare(name, len(images), lambda: post_features(model, images), ours, ">= 1.8", rounds)
+    precision = best_precision(torch.device(device))
+    name = f"extraction, ViT-S/14, {precision}, {device} (images/s)"
+    wanted = ">= 1.8" if precision != "float32" else ">= 1.8 on a chip with bfloat16, which this is not"
+    compare(name, len(images), lambda: post_features(model, images), ours, wanted, rounds)
     print(f"{'  least cosine to its features':{WIDTH}s} {cosine:30.5f}   >= 0.999")
     if device == "cuda":
         bench_model_share(model, images, rounds)
@@ -119,35 +125,44 @@ def bench_model_share(model: VisionTransformer, images: Tensor, rounds: int) -> 
 
 
 def bench_regression(rows: int) -> None:
-    """Fit class and mean patch tokens of the book's backbone, 50,000 x 384, by both calls."""
+    """Fit class and mean patch tokens of the book's backbone, 50,000 x 384, by both calls.
+
+    The post's call has no choice of C. So one fit counts against one fit, ours at the C that the held-out tenth
+    chose; the whole choice and the fit at the post's C = 1 stand below it. C = 1 is the harder problem here:
+    where features are small, the same C holds their weights down more before they are standardised than after.
+    """
     backbone = available_backbone(("book",))
     sets = [cifar10_or_patterns("train", rows), cifar10_or_patterns("test", max(10, rows // 5))]
-    options = {
-        "preprocessing": Preprocessing(size=32),
-        "cache_dir": cache_dir() / "features",
-    }  # minutes, once
-    train, test = (extract_features(backbone, one, **options) for one in sets)
+    how = {"preprocessing": Preprocessing(size=32), "cache_dir": cache_dir() / "features"}  # minutes, once
+    train, test = (extract_features(backbone, one, **how) for one in sets)
     raw, raw_test = train.linear_eval.double().numpy(), test.linear_eval.double().numpy()
     labels, truth = train.labels.numpy(), test.labels.numpy()
-    found = {}
 
-    def post() -> None:
+    def post() -> LogisticRegression:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it does not converge: that is the finding
-            found["post"] = LogisticRegression(max_iter=1000).fit(raw, labels).score(raw_test, truth)
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the table has the iterations
+            return LogisticRegression(max_iter=1000).fit(raw, labels)
 
-    def probe(name: str, how: dict) -> None:
-        fitted = logistic_probe(train.linear_eval, train.labels, **how)
-        found[name] = float(np.mean(fitted.probabilities(test.linear_eval).argmax(1).numpy() == truth))
-
-    variants = {"C = 1": {"c": 1.0}, "C = 0.01": {"c": 0.01}, "C chosen of 6, refit": {}}
-    theirs = seconds(post)
+    theirs, peer = timed(post)
+    accuracy = peer.score(raw_test, truth)
     print(f"\nlogistic regression, {len(raw)} x {raw.shape[1]}\n{train.provenance}")
-    print(f"{'':{WIDTH}s} {'post s':>10s} {'ours s':>10s} {'ratio':>8s}   test accuracy")
-    for name, how in variants.items():
-        own = seconds(partial(probe, name, how))
-        accuracies = f"{100 * found['post']:.2f} % -> {100 * found[name]:.2f} %"
-        print(f"{name:{WIDTH}s} {theirs:10.2f} {own:10.2f} {theirs / own:8.2f}   {accuracies}", flush=True)
+    print(f"{'':{WIDTH}s} {'post s':>10s} {'ours s':>10s} {'ratio':>8s}   iterations, test accuracy")
+    whole = partial(logistic_probe, train.linear_eval, train.labels)
+    chosen = timed(whole)
+    fits = {"one fit, at the C chosen": timed(partial(whole, c=chosen[1].c)), "C of 6, and refit": chosen}
+    fits["one fit, C = 1"] = timed(partial(whole, c=1.0))
+    for name, (own, fitted) in fits.items():
+        ours = float(np.mean(fitted.probabilities(test.linear_eval).argmax(1).numpy() == truth))
+        steps = f"{peer.n_iter_.max()} -> {fitted.classifier.n_iter_.max()}"
+        said = f"{steps}, {100 * accuracy:.2f} -> {100 * ours:.2f} % (C = {fitted.c:.2g})"
+        print(f"{name:{WIDTH}s} {theirs:10.2f} {own:10.2f} {theirs / own:8.2f}   {said}", flush=True)
+
+
+def timed(work: Callable[[], Fitted]) -> tuple[float, Fitted]:
+    """Seconds of one call, and what it returned."""
+    found = []
+    taken = seconds(lambda: found.append(work()))
+    return taken, found[0]
 
 
 def main() -> None:
