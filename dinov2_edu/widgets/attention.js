@@ -94,7 +94,7 @@ function heat(weights, marked, rows, cols) {
   const top = Math.max(...weights) || 1;
   weights.forEach((weight, i) => {
     const share = weight / top;
-    const color = marked[i] ? [255, 130 + 110 * share, 20 + 130 * share, 240 * share ** 0.85] : [0, 0, 0, 150];
+    const color = marked[i] ? [255, 130 + 110 * share, 20 + 130 * share, 205 * share ** 0.85] : [0, 0, 0, 150];
     pixels.data.set(color, 4 * i);
   });
   ctx.putImageData(pixels, 0, 0);
@@ -209,7 +209,8 @@ async function render({ model, el }) {
 
   const recorded = every > 1 ? `; 1 patch in each ${every} x ${every} is recorded` : "";
   const canvas = figure(ui, {
-    caption: `Where it looks, brighter for more; each map has its own scale${recorded}. ${model.get("source")}`,
+    caption: "Point at a patch, or move with the arrow keys, to see where it looks. "
+      + `Brighter for more; each map has its own scale${recorded}. ${model.get("source")}`,
     aspect: cols / rows, interactive: true,
     paint: (ctx, size) => {
       const { patches, marked, keep, grid } = view();
@@ -228,7 +229,7 @@ async function render({ model, el }) {
 
   const [names, layers] = [registerNames(model), model.get("layers")];
   segmented(ui, { key: "query", label: "Who looks", wide: names.length > 0, options: [
-    ["cls", "class token"], ...names.map((name) => [name, name]), ["patch", "a patch (point at the photo)"]] });
+    ["cls", "class token"], ...names.map((name) => [name, name]), ["patch", "a patch"]] });
   slider(ui, { key: "layer", label: "Layer", min: 0, max: layers.length - 1, format: (i) => layers[i] });
   slider(ui, { key: "keep", label: "Mark strongest", min: 0.05, max: 1, step: 0.05,
     format: (share) => (share < 1 ? `top ${percent(share)}` : "off") });
