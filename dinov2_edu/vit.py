@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dinov2_edu.shapes import Attention as AttentionMap
@@ -44,6 +44,8 @@ class ViTConfig:
         n_registers: register tokens, without position, between class token and patches.
         layer_scale: initial gain of each residual branch, or None for none.
         drop_path: share of images whose residual branch is skipped, in each block, in training.
+        init_std: standard deviation of the initial weights. The official 0.02 suits widths of 384 and more;
+            at a width of 96 it all but silences the blocks at first, and 0.06 lets them speak.
         interpolate_offset: added to the grid before the scale factor is computed; 0 interpolates to the
             grid's size instead. Official: 0.1 without registers, 0 with.
         interpolate_antialias: antialias when the position embedding shrinks. Official: only with registers.
@@ -60,6 +62,7 @@ class ViTConfig:
     n_registers: int = 0
     layer_scale: float | None = 1e-5
     drop_path: float = 0.0
+    init_std: float = 0.02
     interpolate_offset: float = 0.1
     interpolate_antialias: bool = False
 
@@ -75,6 +78,7 @@ class ViTConfig:
         require(self.width % self.heads == 0, f"width {self.width} is not a multiple of heads {self.heads}")
         require(self.ffn in ("mlp", "swiglu"), f'ffn must be "mlp" or "swiglu", got {self.ffn!r}')
         require(0 <= self.drop_path < 1, f"drop_path must lie in [0, 1), got {self.drop_path}")
+        require(self.init_std > 0, f"init_std must be above 0, got {self.init_std}")
 
 
 class Tokens(NamedTuple):
@@ -194,12 +198,19 @@ class Block(nn.Module):
         return self.ls2(self.mlp(self.norm2(tokens)))
 
     def forward(
-        self, tokens: Float[Tensor, "b t d"], generator: torch.Generator | None = None
-    ) -> Float[Tensor, "b t d"]:
+        self,
+        tokens: Float[Tensor, "b t d"],
+        generator: torch.Generator | None = None,
+        read: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "b t d"] | Float[Tensor, "m d"]:
+        """All tokens after the block, or those at the flat positions `read` of `(b, t)` alone."""
         if self.training and self.drop_path > 0:
             tokens = add_for_some(tokens, self.attend, self.drop_path, generator)
-            return add_for_some(tokens, self.feed, self.drop_path, generator)
+            tokens = add_for_some(tokens, self.feed, self.drop_path, generator)
+            return tokens if read is None else tokens.flatten(0, 1)[read]
         tokens = add_scaled(tokens, self.attn(self.norm1(tokens)), self.ls1)
+        if read is not None:
+            tokens = tokens.flatten(0, 1)[read]  # m d: the feed-forward takes each token by itself
         return add_scaled(tokens, self.mlp(self.norm2(tokens)), self.ls2)
 
 
@@ -256,7 +267,7 @@ class VisionTransformer(nn.Module):
             nn.init.normal_(self.register_tokens, std=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=self.config.init_std)
                 nn.init.zeros_(module.bias)
 
     @property
@@ -332,6 +343,37 @@ class VisionTransformer(nn.Module):
         masks = [None] * len(images) if masks is None else masks
         require(len(masks) == len(images), f"got {len(images)} batches of images and {len(masks)} of masks")
         return [self(batch, mask, generator=generator) for batch, mask in zip(images, masks, strict=True)]
+
+    def tokens_at(
+        self,
+        images: Images,
+        read: Int[Tensor, " m"] | None = None,
+        masks: PatchMask | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[ClassTokens, Float[Tensor, "m d"]]:
+        """Class tokens and some patch tokens of `forward`, without the last feed-forward of all the others.
+
+        A training step reads class tokens and masked patches alone: that saves a tenth of the backbone's work.
+
+        Args:
+            images: normalised images.
+            read: flat indices into `(images, patches)` of the patches wanted; None for none.
+            masks: as in `forward`.
+            generator: as in `forward`.
+        """
+        *blocks, last = self.blocks
+        tokens = self.embed(images, masks)
+        for block in blocks:
+            tokens = block(tokens, generator)
+        b, t, _ = tokens.shape
+        wanted = first = torch.arange(b, device=tokens.device) * t  # where each image's class token stands
+        if read is not None:
+            prefix = self.n_prefix_tokens
+            image, patch = read // (t - prefix), read % (t - prefix)
+            wanted = torch.cat([first, first[image] + prefix + patch])
+        found = self.norm(last(tokens, generator, wanted))  # (b + m) d
+        return found[:b], found[b:]
 
     def _split(self, tokens: Float[Tensor, "b t d"]) -> Tokens:
         prefix = self.n_prefix_tokens

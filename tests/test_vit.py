@@ -183,6 +183,28 @@ def test_a_list_of_sizes_is_the_same_as_one_call_each():
     assert both[1].patches.shape == (4, 6, 24)
 
 
+@pytest.mark.parametrize("changes", [{}, {"n_registers": 2}, {"layer_scale": None}, {"drop_path": 0.5}])
+def test_tokens_at_some_places_are_those_of_the_whole(changes):
+    """And the gradients as well: leaving out the last feed-forward of tokens that nobody reads changes nothing."""
+    torch.manual_seed(0)
+    model = VisionTransformer(replace(TINY, **changes)).train()
+    images, masks = torch.randn(3, 3, 28, 28), torch.rand(3, 16) < 0.4
+    read = masks.flatten().nonzero().squeeze(1)
+    whole = model(images, masks, generator=torch.Generator().manual_seed(1))
+    expected = torch.cat([whole.cls, whole.patches[masks]])
+    found = torch.cat(model.tokens_at(images, read, masks, generator=torch.Generator().manual_seed(1)))
+    close(found, expected)
+    weight = torch.randn_like(found)
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad((found * weight).sum(), parameters)
+    theirs = torch.autograd.grad((expected * weight).sum(), parameters)
+    for one, other in zip(ours, theirs, strict=True):
+        close(one, other)
+    cls, none = model.eval().tokens_at(images)
+    close(cls, model(images).cls)
+    assert none.shape == (0, 24)
+
+
 @torch.no_grad()
 def test_masked_patches_cannot_be_seen():
     """What stands under the mask does not matter; what stands beside it does."""

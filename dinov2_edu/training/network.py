@@ -65,18 +65,17 @@ class Network(nn.Module):
             read: flat indices into `(crops, patches)` of the patches whose logits are wanted.
             generator: for stochastic depth.
         """
-        tokens = self.backbone(global_crops, hidden, generator=generator)
-        parts = [tokens.cls]
+        global_cls, patches = self.backbone.tokens_at(global_crops, read, hidden, generator=generator)
+        cls_tokens = global_cls
         if local_crops is not None:
-            parts.append(self.backbone(local_crops, generator=generator).cls)
-        cls_tokens = torch.cat(parts)
-        patches = None if read is None else tokens.patches.flatten(0, 1)[read]  # m d
-        if patches is None or self.ibot_head is not None:
+            local_cls, _ = self.backbone.tokens_at(local_crops, generator=generator)
+            cls_tokens = torch.cat([global_cls, local_cls])
+        if read is None or self.ibot_head is not None:
             cls_logits = self.dino_head(cls_tokens)
-            patch_logits = None if patches is None else self.ibot_head(patches)
+            patch_logits = None if read is None else self.ibot_head(patches)
         else:
             both = self.dino_head(torch.cat([cls_tokens, patches]))
             cls_logits, patch_logits = both[: len(cls_tokens)], both[len(cls_tokens) :]
         n_global = len(global_crops)
         local = cls_logits[n_global:] if local_crops is not None else None
-        return Outputs(tokens.cls, cls_logits[:n_global], local, patch_logits)
+        return Outputs(global_cls, cls_logits[:n_global], local, patch_logits)
