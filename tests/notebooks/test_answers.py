@@ -45,7 +45,7 @@ PAPER_AND_CODE = {
         ("paper-versus-code", "on the backbone's class tokens *before* the head, with weight 0.1"),
         ("paper-versus-code", "In half precision that is 0, so two equal tokens give infinity"),
         ("05_losses", "the code applies it to both global crops"),
-        ("05_losses", "In half precision the official $\\varepsilon = 10^{-8}$ is 0"),
+        ("05_losses", "the official $\\varepsilon = 10^{-8}$ is 0"),
     ],
     "which crops are masked, and where the mask token goes": [
         ("paper-versus-code", "Half of all global crops, `int(B * 0.5)`, have a mask"),
