@@ -99,7 +99,7 @@ def _shorten_docstring(code: str) -> str:
     return "".join(lines)
 
 
-def show_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Show a table whose cells a screen reader can walk, and that a phone can scroll.
 
     The first column is set to the left, all others to the right.
@@ -113,7 +113,7 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """
     from IPython.display import Markdown, display
 
-    lines = [list(header), [":--", *["--:"] * (len(header) - 1)]]
+    lines = [[str(title) for title in header], [":--", *["--:"] * (len(header) - 1)]]
     for row in rows:
         require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
         lines.append([str(value).replace("|", "\\|") for value in row])

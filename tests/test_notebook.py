@@ -91,8 +91,8 @@ def test_show_source_refuses_what_has_no_source(thing):
 def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
     found = []
     monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
-    show_table(["features", "k-NN"], [["raw pixels", 24.1], ["a|b", "-"]])
-    assert found == ["| features | k-NN |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
+    show_table(["features", 5], [["raw pixels", 24.1], ["a|b", "-"]])
+    assert found == ["| features | 5 |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
 
 
 @pytest.mark.bad_input
