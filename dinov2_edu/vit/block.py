@@ -1,0 +1,162 @@
+"""What a backbone is stacked from: patch embedding, attention, feed-forward, and the block that holds them.
+
+Source: paper section 5; official `dinov2/layers/` @ b8931f7.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dinov2_edu.shapes import Attention as AttentionMap
+from dinov2_edu.shapes import Images, PatchTokens
+from dinov2_edu.vit.config import ViTConfig
+
+
+class PatchEmbed(nn.Module):
+    """Cut images into patches and project each to a token: a convolution whose stride is its kernel."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(
+            config.in_channels, config.width, kernel_size=config.patch_size, stride=config.patch_size
+        )
+
+    def forward(self, images: Images) -> PatchTokens:
+        return self.proj(images).flatten(2).transpose(1, 2)  # b d rows cols -> b n d
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def heads_of(self, tokens: Float[Tensor, "b t d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head, each `b h t d_head`."""
+        b, t, d = tokens.shape
+        qkv = self.qkv(tokens).reshape(b, t, 3, self.heads, d // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # three of b h t d_head
+        return query, key, value
+
+    def weights(self, query: Tensor, key: Tensor) -> AttentionMap:
+        """Where each token looks: `softmax(q k^T / sqrt(d_head))`, each row summing to 1."""
+        return (query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)).softmax(dim=-1)
+
+    def forward(self, tokens: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        query, key, value = self.heads_of(tokens)
+        if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
+            # The fused CPU kernel's bfloat16 backward is slow: written out, a training step takes 0.7 of the time.
+            mixed = self.weights(query, key) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class SwiGLU(nn.Module):
+    """The gated feed-forward of ViT-g: one half of the hidden layer, through SiLU, gates the other.
+
+    The hidden width is 2/3 of `hidden`, rounded up to a multiple of 8, so that the parameters stay as many.
+
+    Source: official `dinov2/layers/swiglu_ffn.py` @ b8931f7.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        gate, value = self.w12(tokens).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
+class LayerScale(nn.Module):
+    """A learnt gain for each channel of a residual branch, near zero at the start."""
+
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), float(initial)))
+
+    def forward(self, tokens: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return tokens * self.gamma
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each normalised before, scaled after, and added to what came in."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        hidden = int(config.width * config.mlp_ratio)
+        scaled = config.layer_scale is not None
+        self.drop_path = config.drop_path
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = Attention(config.width, config.heads)
+        self.ls1 = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = (SwiGLU if config.ffn == "swiglu" else Mlp)(config.width, hidden)
+        self.ls2 = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """The attention branch, `b t d` to `b t d`."""
+        return self.ls1(self.attn(self.norm1(tokens)))
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """The feed-forward branch, `b t d` to `b t d`."""
+        return self.ls2(self.mlp(self.norm2(tokens)))
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "b t d"],
+        generator: torch.Generator | None = None,
+        read: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "b t d"] | Float[Tensor, "m d"]:
+        """All tokens after the block, or those at the flat positions `read` of `(b, t)` alone."""
+        if self.training and self.drop_path > 0:
+            tokens = add_for_some(tokens, self.attend, self.drop_path, generator)
+            tokens = add_for_some(tokens, self.feed, self.drop_path, generator)
+            return tokens if read is None else tokens.flatten(0, 1)[read]
+        tokens = add_scaled(tokens, self.attn(self.norm1(tokens)), self.ls1)
+        if read is not None:
+            tokens = tokens.flatten(0, 1)[read]  # m d: the feed-forward takes each token by itself
+        return add_scaled(tokens, self.mlp(self.norm2(tokens)), self.ls2)
+
+
+def add_scaled(tokens: Tensor, branch: Tensor, scale: nn.Module) -> Tensor:
+    """`tokens + scale(branch)`; LayerScale's multiplication and the sum in one pass over memory."""
+    if isinstance(scale, LayerScale):
+        return torch.addcmul(tokens, branch, scale.gamma)
+    return tokens + scale(branch)
+
+
+def add_for_some(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
+    """Add a residual branch for a random share of the images only, and compute it for those alone.
+
+    The branch is scaled by images / images kept, so that its expectation does not change: stochastic depth that
+    saves the work it drops. At least one image is kept.
+
+    Source: paper section 5 "Efficient stochastic depth"; `drop_add_residual_stochastic_depth` in official
+    `dinov2/layers/block.py` @ b8931f7. The official code takes this path only above a rate of 0.1; ours always.
+    """
+    b = tokens.shape[0]
+    kept = max(int(b * (1 - drop)), 1)
+    device = generator.device if generator is not None else tokens.device
+    chosen = torch.randperm(b, generator=generator, device=device)[:kept].to(tokens.device)
+    update = branch(tokens[chosen])
+    return tokens.index_add(0, chosen, update.to(tokens.dtype), alpha=b / kept)

@@ -1,0 +1,44 @@
+"""Backbones of the released sizes, and the book's own."""
+
+from dataclasses import replace
+
+from dinov2_edu.vit.backbone import VisionTransformer
+from dinov2_edu.vit.config import ViTConfig
+
+
+def _preset(default: ViTConfig, changes: dict) -> VisionTransformer:
+    """Build a backbone; with registers, positions are interpolated as the official register models do."""
+    if changes.get("n_registers", default.n_registers):
+        default = replace(default, interpolate_offset=0.0, interpolate_antialias=True)
+    return VisionTransformer(replace(default, **changes))
+
+
+def vit_tiny(**changes) -> VisionTransformer:
+    """The book's own size for 32-pixel images: width 192, 12 blocks, 3 heads, patch 4; 5.4 M parameters.
+
+    Keyword arguments change fields of `ViTConfig`.
+    """
+    return _preset(ViTConfig(img_size=32, patch_size=4, width=192, depth=12, heads=3), changes)
+
+
+def vit_small(**changes) -> VisionTransformer:
+    """ViT-S/14 as released: width 384, 12 blocks, 6 heads; 22.1 M parameters, 12.25 GFLOP an image at 224.
+
+    Keyword arguments change fields of `ViTConfig`.
+    """
+    return _preset(ViTConfig(img_size=518, width=384, depth=12, heads=6), changes)
+
+
+def vit_base(**changes) -> VisionTransformer:
+    """ViT-B/14 as released: width 768, 12 blocks, 12 heads. Keyword arguments change fields of `ViTConfig`."""
+    return _preset(ViTConfig(img_size=518, width=768, depth=12, heads=12), changes)
+
+
+def vit_large(**changes) -> VisionTransformer:
+    """ViT-L/14 as released: width 1024, 24 blocks, 16 heads. Keyword arguments change fields of `ViTConfig`."""
+    return _preset(ViTConfig(img_size=518, width=1024, depth=24, heads=16), changes)
+
+
+def vit_giant2(**changes) -> VisionTransformer:
+    """ViT-g/14 as released: width 1536, 40 blocks, 24 heads, SwiGLU. Keyword arguments change fields of `ViTConfig`."""
+    return _preset(ViTConfig(img_size=518, width=1536, depth=40, heads=24, ffn="swiglu"), changes)
