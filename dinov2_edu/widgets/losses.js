@@ -184,9 +184,9 @@ function readings(now) {
 
 function addControls(ui, nRows) {
   segmented(ui, { key: "outputs", label: "Networks' outputs", options: [
-    ["healthy", "healthy"], ["alike", "all alike"], ["one wins", "one prototype wins"]] });
+    ["healthy", "healthy"], ["alike", "all alike"], ["one wins", "one wins"]] });
   segmented(ui, { key: "targets", label: "Targets by", options: [
-    ["softmax", "softmax"], ["centre", "centre + softmax"], ["sinkhorn", "Sinkhorn"]] });
+    ["softmax", "softmax"], ["centre", "centre, softmax"], ["sinkhorn", "Sinkhorn"]] });
   slider(ui, { key: "teacher_temperature", label: "Teacher temperature", values: TEMPERATURES });
   slider(ui, { key: "student_temperature", label: "Student temperature", values: TEMPERATURES });
   const halfSteps = slider(ui, {
