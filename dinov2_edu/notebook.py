@@ -1,4 +1,5 @@
-"""What every notebook uses: `setup` at its start, `show_source` for code that is the lesson, `show_table`, `check`."""
+"""What every notebook uses: `setup` at its start, `show_source` for code that is the lesson, `show_table`, `check`;
+`live_curves` while something trains."""
 
 import ast
 import inspect
@@ -118,6 +119,41 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
         require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
         lines.append([str(value).replace("|", "\\|") for value in row])
     display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
+
+
+def live_curves(every: int = 5) -> Callable[[Any], None]:
+    """A callback for `Watch.on_log` of `dinov2_edu.training`: the curves of a run, in one figure that grows in place.
+
+    Args:
+        every: records between two drawings; the last record of the run is always drawn.
+
+    Raises:
+        ValueError: `every` is below 1.
+    """
+    from IPython.display import display
+    from matplotlib import pyplot
+
+    from dinov2_edu.plots.panels import plot_history
+
+    require(every >= 1, f"every must be at least 1, got {every}")
+    shown = []
+
+    def draw(state: Any) -> None:
+        last = state.step == state.config.steps
+        if len(state.history["step"]) % every and not last:
+            return
+        growing = {name: values for name, values in state.history.items() if name in _GROWING}
+        figure = plot_history(growing, smooth=3)
+        if shown:
+            shown[0].update(figure)
+        else:
+            shown.append(display(figure, display_id=True))
+        pyplot.close(figure)  # the cell would show it once more at its end
+
+    return draw
+
+
+_GROWING = ("step", "loss", "target_entropy", "patch_target_entropy", "feature_spread", "knn_step", "knn")
 
 
 def check(name: str, function: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from test_training_step import TINY, byte_images
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.ema import update_teacher
+from dinov2_edu.notebook import live_curves
 from dinov2_edu.training import (
     Batch,
     TrainingStopped,
@@ -30,6 +32,7 @@ from dinov2_edu.training import (
 )
 from dinov2_edu.training import step as step_module
 from dinov2_edu.training.loop import EpochOrder
+from dinov2_edu.training.sparklines import TerminalCurves, sparkline
 
 QUIET = {"log_every": 1, "progress": False, "stop_on_collapse": False}
 
@@ -344,3 +347,45 @@ def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path):
             for name, value in ours.items():
                 difference = (value - other[name]).abs().max()
                 assert difference < 1e-5, f"{targets}: {name} differs by {difference:.1e}"
+
+
+# --- curves that grow
+
+
+def test_a_sparkline_rises_and_falls_with_its_curve():
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([7, 7, 0, 0], width=2) == "█▁"
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert len(sparkline(range(100), width=7)) == 7
+
+
+def test_terminal_curves_grow_with_the_run(capsys):
+    watch = Watch(**QUIET, evaluate=lambda _: 0.25, evaluate_every=2)
+    watch.on_log = TerminalCurves(every=2)
+    fit(build_state(replace(TINY, steps=4)), byte_images(), watch)
+    first, second = capsys.readouterr().out.split("after step ")[1:]
+    assert first.startswith("2 of 4") and second.startswith("4 of 4")
+    loss = [line for line in second.splitlines() if line.strip().startswith("loss")]
+    assert len(loss) == 1 and sum(mark in "▁▂▃▄▅▆▇█" for mark in loss[0]) == 4
+    assert "k-NN accuracy     0.250 ▁▁   0.250" in second
+
+
+def test_live_curves_are_one_figure_that_is_updated(monkeypatch):
+    shown, updated = [], []
+    handle = SimpleNamespace(update=updated.append)
+    monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or handle)
+    watch = Watch(**QUIET, on_log=live_curves(every=2))
+    fit(build_state(replace(TINY, steps=5)), byte_images(), watch)
+    assert len(shown) == 1 and len(updated) == 2  # after steps 2, 4 and, the last, 5
+    loss = next(axes for axes in updated[-1].axes if axes.get_title(loc="left") == "loss")
+    assert loss.lines[0].get_xdata()[-1] == 5
+
+
+@pytest.mark.bad_input
+def test_curves_refuse():
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        live_curves(every=0)
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        TerminalCurves(every=0)
+    with pytest.raises(ValueError, match="at least one value"):
+        sparkline([])

@@ -18,6 +18,7 @@ from dinov2_edu.training.evaluation import knn_evaluator
 from dinov2_edu.training.loop import Watch, fit
 from dinov2_edu.training.presets import PRESETS
 from dinov2_edu.training.processes import process_group, rank
+from dinov2_edu.training.sparklines import TerminalCurves
 from dinov2_edu.training.step import TrainState, build_state
 
 
@@ -41,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def load_data(preset: str) -> tuple[ImageSet, ImageSet]:
     """The training and test images of a preset; labels serve evaluation alone."""
     if preset == "patterns10":
-        return patterns10(20_000), patterns10(2_000, split="test")
+        return patterns10(10_000), patterns10(2_000, split="test")
     return load_cifar10("train"), load_cifar10("test")
 
 
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
             evaluate=knn_evaluator(train, test),
             folder=options.folder,
             checkpoint_every=options.checkpoint_every,
+            on_log=TerminalCurves() if rank() == 0 else None,
         )
         fit(state, train.images, watch, until=options.until)
         if rank() == 0 and state.history:

@@ -40,7 +40,7 @@ class Watch:
         evaluate_every: steps between two evaluations; the last step is always evaluated.
         folder: where `checkpoint.pt` is kept, or None for nowhere.
         checkpoint_every: steps between two checkpoints; the last step is always kept.
-        on_log: called with the state after each record, to draw live curves.
+        on_log: called with the state after each record and what was evaluated with it, to draw live curves.
         progress: show a bar.
         stop_on_collapse: raise `TrainingStopped` when a run that had begun to learn collapses.
     """
@@ -105,14 +105,17 @@ def fit(
             with _uninterrupted():
                 record = train_step(state, batch)
             bar.update()
-            if state.step % watch.log_every == 0 or state.step == last:
-                _log(state, record, watch, bar)
-                if guard:
-                    guard.check(state)
+            recorded = state.step % watch.log_every == 0 or state.step == last
+            if recorded:
+                _log(state, record, bar)
             if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
                 _append(
                     state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)}
                 )
+            if recorded and watch.on_log:
+                watch.on_log(state)
+            if recorded and guard:
+                guard.check(state)
             if state.step % watch.checkpoint_every == 0 or state.step == last:
                 _keep(state, watch)
     except KeyboardInterrupt:
@@ -188,7 +191,7 @@ def _told(history: dict[str, list[float]]) -> list[float]:
     return [mean - each for mean, each in zip(means, entropies, strict=True)]
 
 
-def _log(state: TrainState, record: dict[str, Tensor | float], watch: Watch, bar: tqdm) -> None:
+def _log(state: TrainState, record: dict[str, Tensor | float], bar: tqdm) -> None:
     numbers = {name: float(value) for name, value in record.items()}
     if not math.isfinite(numbers["loss"]):
         parts = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
@@ -197,8 +200,6 @@ def _log(state: TrainState, record: dict[str, Tensor | float], watch: Watch, bar
         )
     _append(state.history, {"step": state.step, **numbers})
     bar.set_postfix({name: f"{numbers[name]:.3f}" for name in ("loss", "target_entropy", "feature_spread")})
-    if watch.on_log:
-        watch.on_log(state)
 
 
 def _append(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
