@@ -199,12 +199,23 @@ def test_test_rows_choose_nothing():
     assert beside.c == plain.c and all(trial.test_accuracy is not None for trial in beside.trials)
 
 
-def test_warm_start_ends_where_a_cold_start_does():
+def test_warm_start_ends_where_a_cold_start_does(monkeypatch):
+    monkeypatch.setattr("dinov2_edu.probe.logistic._TRIAL_TOLERANCE", 1e-5)
     train, labels = clusters(150, width=10, noise=4.0)
     test, truth = clusters(100, width=10, noise=4.0, seed=2)
     path = logistic_probe(train, labels, c_grid=(1e-4, 1e-2, 1.0), test=(test, truth)).trials
     alone = logistic_probe(train, labels, c_grid=(1.0,), test=(test, truth)).trials
     assert path[-1].accuracy == alone[0].accuracy and path[-1].test_accuracy == alone[0].test_accuracy
+
+
+def test_trials_end_sooner_and_the_refit_does_not():
+    train, labels = clusters(200, width=30, noise=6.0)
+    probe = logistic_probe(train, labels, c_grid=(1e-2,))
+    rows = (train.numpy() - probe.mean) / probe.std
+    p = probe.probabilities(train).double().numpy() - np.eye(3)[labels]
+    n, weights = len(rows), probe.classifier.coef_.astype(np.float64)
+    gradient = p.T @ rows.astype(np.float64) / n + weights / (probe.c * n)
+    assert np.abs(gradient).max() < 1.2e-4  # by hand: the refit's
 
 
 def test_a_classifier_carried_over_decides_alike():

@@ -26,6 +26,10 @@ SHORT_C_GRID = tuple(float(c) for c in np.logspace(-5, 0, 6))
 fit."""
 
 _MAX_ITERATIONS = 1000
+_TOLERANCE = 1e-4  # scikit-learn's own: the largest entry of the mean loss's gradient, where a fit ends
+# Trials end sooner: on 10,000 x 384 patch features of CIFAR-10 after half the iterations, with test accuracies
+# within 0.4 points, which is far less than a held-out tenth can tell.
+_TRIAL_TOLERANCE = 1e-3
 
 
 class Trial(NamedTuple):
@@ -102,7 +106,8 @@ def logistic_probe(
 ) -> LogisticProbe:
     """Fit scikit-learn's logistic regression: C is chosen on a held-out tenth, then all rows are fitted.
 
-    The refit begins where the chosen C's fit of nine tenths ended.
+    The fits that only choose C end at a gradient of 1e-3; the refit begins where the chosen one ended and goes
+    on to 1e-4, scikit-learn's own.
 
     Args:
         train: training features.
@@ -170,7 +175,7 @@ def _choose_c(
     trials, classifier, best = [], None, None
     for c in sorted(c_grid):
         began = time.perf_counter()
-        classifier, _ = _fit(train, classes[kept], c, classifier)
+        classifier, _ = _fit(train, classes[kept], c, classifier, _TRIAL_TOLERANCE)
         seconds = time.perf_counter() - began
         beside = None if test is None else float(classifier.score((test[0] - mean) / std, test[1]))
         trials.append(Trial(c, float(classifier.score(validation, classes[held])), seconds, beside))
@@ -201,10 +206,14 @@ def _held_out(classes: np.ndarray, generator: torch.Generator | None) -> np.ndar
 
 
 def _fit(
-    rows: np.ndarray, classes: np.ndarray, c: float, start: LogisticRegression | None = None
+    rows: np.ndarray,
+    classes: np.ndarray,
+    c: float,
+    start: LogisticRegression | None = None,
+    tolerance: float = _TOLERANCE,
 ) -> tuple[LogisticRegression, bool]:
     """Fit standardised rows, from where `start` ended; False where it has not converged."""
-    classifier = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, warm_start=True)
+    classifier = LogisticRegression(C=c, tol=tolerance, max_iter=_MAX_ITERATIONS, warm_start=True)
     if start is not None:
         classifier.coef_, classifier.intercept_ = start.coef_, start.intercept_
     with warnings.catch_warnings(record=True) as caught:
