@@ -147,7 +147,7 @@ def spectrum(images: torch.Tensor) -> torch.Tensor:
     return torch.cat(found, dim=1)
 
 
-def test_pixels_say_little_and_texture_says_nearly_all():
+def test_pixels_say_little_and_texture_says_much():
     train, test = patterns10(2000), patterns10(500, split="test")
     pixels = KNeighborsClassifier(5).fit(train.images.flatten(1), train.labels)
     assert 0.08 < pixels.score(test.images.flatten(1), test.labels) < 0.3
@@ -155,7 +155,22 @@ def test_pixels_say_little_and_texture_says_nearly_all():
     assert colours.score(test.images.float().mean((2, 3)), test.labels) < 0.2
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     probe.fit(spectrum(train.images), train.labels)
-    assert probe.score(spectrum(test.images), test.labels) > 0.9
+    assert probe.score(spectrum(test.images), test.labels) > 0.75  # one spectrum for four pieces that differ
+
+
+def test_a_picture_is_a_quilt_of_four_pieces():
+    line = (torch.arange(64) + 0.5) / 64
+    draws = torch.rand(3, 30, generator=torch.Generator().manual_seed(0))
+    maps = patterns._pieces(draws, line)  # m 7 s s
+    for picture, numbers in zip(maps, draws, strict=True):
+        pieces = numbers[2:].view(4, 7)
+        corners = picture[
+            :, [0, 0, -1, -1], [0, -1, 0, -1]
+        ].T  # top left, top right, bottom left, bottom right
+        assert torch.equal(corners, pieces)
+        for edge, cut in ((picture[0, 0, :], numbers[0]), (picture[0, :, 0], numbers[1])):
+            assert abs((edge == edge[0]).double().mean() - (0.35 + 0.3 * cut)) <= 1 / 64
+        assert torch.unique(picture[0]).numel() == 4
 
 
 def turned(x, y, degrees):
@@ -171,7 +186,7 @@ SYMMETRIES = {  # a map of the plane that leaves the texture as it is, and one t
     "rings": (lambda x, y: turned(x, y, 60), lambda x, y: turned(x, y, 30)),
     "crosses": (lambda x, y: turned(x, y, 90), lambda x, y: (-x, y)),
     "cells": (lambda x, y: (x + 16, y - 16), lambda x, y: (x + 1, y)),
-    "grain": (lambda x, y: (x + 8, y - 8), lambda x, y: (x + 1, y)),
+    "grain": (lambda x, y: (x + 32, y - 32), lambda x, y: (x + 1, y)),
 }
 
 

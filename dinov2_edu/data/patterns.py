@@ -1,14 +1,13 @@
 """Patterns10: a drawn world of ten textures, told apart by shape alone.
 
-Stripes, zigzags, checks, bricks, dots, rings, crosses, cells, worms, grain. Everything else about a picture is
-a nuisance that is drawn anew for each: both colours and how they drift over the picture, which colour is the ink,
-scale, angle (up to half a radian), place, a slow bend, line width, noise. The texture fills the frame, so that a
+Stripes, zigzags, checks, bricks, dots, rings, crosses, cells, worms, grain. A picture is a quilt of four pieces of the
+same texture, and everything but the texture is drawn anew for each piece: scale, angle (up to half a radian), place,
+line width, brightness, and whether the ink is the darker or the lighter tone. The texture fills the frame, so that a
 small crop still shows the class.
 
 What all crops of a picture share is what multi-crop training learns, so whatever is constant within a picture and is
-not its class competes with the class. Hence the colours drift, the bend turns the angle, crops change the scale, and
-contrast and noise are nearly the same in all pictures: in a first version that drew them anew, features sorted
-pictures by them.
+not its class competes with the class. Hence the quilt, and hence no colours: while each piece had two colours of its
+own, features sorted pictures by their palette, and DINO alone reached 13 % k-NN accuracy, where pixels had 37 %.
 """
 
 from collections.abc import Callable
@@ -22,13 +21,15 @@ from dinov2_edu.shapes import require
 
 _CHUNK = 500  # pictures drawn at once: keeps memory small and a shorter set the beginning of a longer one
 _OVERSAMPLING = 2  # pictures are drawn this many times finer and averaged
-_N_UNIFORMS = 24  # random numbers that place and colour one picture
-_NOISE = 0.12  # width of the uniform noise on each channel of each pixel
+_N_PIECES = 4
+_N_UNIFORMS = 7  # random numbers that place and shade one piece
+_CONTRAST = 0.3  # between ink and paper
+_NOISE = 0.04  # width of the uniform noise on each channel of each pixel
 _N_WAVES = 16
 _TABLE = 16  # cells of the random lattice before it repeats
 
 _Field = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(x, y, knob, table) -> depth. `x`, `y` [m s s] are positions in periods, `knob` [m 1 1] in 0..1 sets the
+"""(x, y, knob, table) -> depth. `x`, `y` [m s s] are positions in periods, `knob` [m s s] in 0..1 sets the
 width of lines, `table` [m 2 16 16] holds random numbers in 0..1. The result [m s s] is the depth inside the
 ink in periods: 0 at its edge, negative outside."""
 
@@ -110,14 +111,14 @@ def _cells(x: Tensor, y: Tensor, knob: Tensor, table: Tensor) -> Tensor:
 def _worms(x: Tensor, y: Tensor, knob: Tensor, table: Tensor) -> Tensor:
     draws = table[:, 0].flatten(1)[:, : 3 * _N_WAVES].unflatten(1, (3, _N_WAVES, 1, 1))
     angle, phase = 2 * torch.pi * draws[:, 0], 2 * torch.pi * draws[:, 1]
-    frequency = 2 * torch.pi * (0.75 + 0.2 * draws[:, 2])
+    frequency = 3 * torch.pi * (0.75 + 0.2 * draws[:, 2])
     along = x.unsqueeze(1) * angle.cos() + y.unsqueeze(1) * angle.sin()
     height = (frequency * along + phase).cos().sum(dim=1) * (2 / _N_WAVES) ** 0.5
-    return (height + 0.4 * (knob - 0.5)) / 5.3  # 5.3: the usual slope, 2 pi times the mean frequency
+    return (height + 0.4 * (knob - 0.5)) / 8  # 8: the usual slope, 3 pi times the mean frequency
 
 
 def _grain(x: Tensor, y: Tensor, knob: Tensor, table: Tensor) -> Tensor:
-    height = _look_up(table[:, 0], (2 * x).floor(), (2 * y).floor())
+    height = _look_up(table[:, 0], (3.5 * x).floor(), (3.5 * y).floor())
     return height - 0.6 + 0.2 * knob
 
 
@@ -142,46 +143,34 @@ def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * uniform
 
 
-def _positions(draws: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each pixel lies in the texture: `x`, `y` [m s s] in periods, and the periods a frame [m 1 1]."""
-    scale, angle, left, top, bend, bend_phase, bend_angle = draws[:, :7, None, None].unbind(1)
-    line = (torch.arange(side) + 0.5) / side - 0.5
-    down, across = torch.meshgrid(line, line, indexing="ij")
-    bend_angle, angle = 2 * torch.pi * bend_angle, _between(angle, -0.5, 0.5)
-    along = across * bend_angle.cos() + down * bend_angle.sin()
-    push = _between(bend, 0.02, 0.06) * torch.sin(2 * torch.pi * (0.8 * along + bend_phase))
-    across, down = across - push * bend_angle.sin(), down + push * bend_angle.cos()
-    periods = 4.0 * (7.0 / 4.0) ** scale
-    x = periods * (across * angle.cos() + down * angle.sin()) + _TABLE * left
-    y = periods * (down * angle.cos() - across * angle.sin()) + _TABLE * top
-    return x, y, periods
+def _pieces(draws: Tensor, line: Tensor) -> Tensor:
+    """The random numbers of the piece that each pixel belongs to, in 0..1: [m 2 + 4 * 7] to [m 7 s s].
 
-
-def _paint(ink: Tensor, draws: Tensor) -> Tensor:
-    """Colour pictures, given the ink's share of each pixel [m s s], in two drifting colours: [m 3 s s]."""
-    side = ink.shape[-1]
-    dark, contrast, swap, drift_angle = draws[:, 8:12].unbind(1)
-    dark = _between(dark, 0.1, 0.4)
-    light = dark + _between(contrast, 0.38, 0.42)
-    levels = torch.stack([dark, light], dim=1)
-    levels = torch.where(swap[:, None] < 0.5, levels, levels.flip(1))[:, :, None, None]
-    tints = _between(draws[:, 12:24], -0.25, 0.25).unflatten(1, (2, 2, 3))
-    colours = (levels + tints)[..., None, None]  # [m, ink or paper, start or end, channel, 1, 1]
-    line = torch.arange(side) / max(side - 1, 1) - 0.5
-    down, across = torch.meshgrid(line, line, indexing="ij")
-    drift_angle = 2 * torch.pi * drift_angle[:, None, None]
-    end = (0.5 + across * drift_angle.cos() + down * drift_angle.sin()).clamp(0, 1)[:, None]
-    ink_colour, paper_colour = torch.lerp(colours[:, :, 0], colours[:, :, 1], end[:, None]).unbind(1)
-    return paper_colour + (ink_colour - paper_colour) * ink[:, None]
+    The first two numbers place the cuts, the rest belong to the pieces; `line` [s] are pixel centres in 0..1.
+    """
+    cuts = _between(draws[:, :2, None], 0.35, 0.65)  # m 2 1
+    right, low = (line > cuts).long().unbind(1)  # m s each
+    which = (2 * low[:, :, None] + right[:, None, :]).flatten(1)  # m s*s
+    pieces = draws[:, 2:].unflatten(1, (_N_PIECES, _N_UNIFORMS)).transpose(1, 2)  # m 7 4
+    maps = pieces.gather(2, which[:, None].expand(-1, _N_UNIFORMS, -1))
+    return maps.unflatten(2, (len(line), len(line)))
 
 
 def _draw(label: int, draws: Tensor, tables: Tensor, size: int) -> Tensor:
     """Draw pictures of one class, without noise, from random numbers in 0..1: [m 3 size size]."""
-    x, y, periods = _positions(draws, size * _OVERSAMPLING)
-    depth = _FIELDS[PATTERN_CLASSES[label]](x, y, draws[:, 7, None, None], tables)
-    pixels_a_period = size * _OVERSAMPLING / periods
-    ink = (0.5 + depth * pixels_a_period).clamp(0, 1)
-    return _paint(avg_pool2d(ink[:, None], _OVERSAMPLING)[:, 0], draws)
+    side = size * _OVERSAMPLING
+    line = (torch.arange(side) + 0.5) / side
+    scale, angle, left, top, knob, brightness, swap = _pieces(draws, line).unbind(1)
+    down, across = torch.meshgrid(line - 0.5, line - 0.5, indexing="ij")
+    periods = 3.5 * (5.0 / 3.5) ** scale  # in a frame
+    angle = _between(angle, -0.5, 0.5)
+    x = periods * (across * angle.cos() + down * angle.sin()) + _TABLE * left
+    y = periods * (down * angle.cos() - across * angle.sin()) + _TABLE * top
+    depth = _FIELDS[PATTERN_CLASSES[label]](x, y, _between(knob, 0.25, 0.75), tables)
+    ink = (0.5 + depth * side / periods).clamp(0, 1)
+    ink = torch.where(swap < 0.5, ink, 1 - ink)
+    gray = _between(brightness, 0.17, 0.53) + _CONTRAST * ink
+    return avg_pool2d(gray[:, None], _OVERSAMPLING).expand(-1, 3, -1, -1)
 
 
 def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -> ImageSet:
@@ -189,7 +178,7 @@ def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -
 
     Picture i has label i % 10, so every beginning of the set is balanced, and a shorter set is the beginning
     of a longer one. The train and the test split never share a seed. Another size shows the same textures
-    finer or coarser. About 4,000 pictures of 32 x 32 a second on one CPU core.
+    finer or coarser. About 1,500 pictures of 32 x 32 a second on one CPU core.
 
     Args:
         n: how many pictures, at least 1.
@@ -208,7 +197,7 @@ def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     labels = torch.arange(n) % len(PATTERN_CLASSES)
     for start in range(0, n, _CHUNK):
-        draws = torch.rand(_CHUNK, _N_UNIFORMS, generator=generator)
+        draws = torch.rand(_CHUNK, 2 + _N_PIECES * _N_UNIFORMS, generator=generator)
         tables = torch.rand(_CHUNK, 2, _TABLE, _TABLE, generator=generator)
         chunk = images[start : start + _CHUNK]
         noise = torch.rand(chunk.shape, generator=generator) - 0.5

@@ -1,12 +1,14 @@
-"""The collapse laboratory: one healthy run on Patterns10, and the same run with one thing taken away.
+"""The collapse laboratory: one healthy run on Patterns10, the same run with one thing taken away, and its parts
+added one by one.
 
 `python -m dinov2_edu.training.laboratory` trains them one after another and writes one small file each to the
-package's `assets/runs`, where chapter 07 and its control read them. A finished run is not trained again.
+package's `assets/runs`, where chapter 07 and its control read them. A finished run is not trained again. Each takes
+about five minutes on two CPU cores.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +54,15 @@ EXPERIMENTS = {
     ),
     "no_koleo": Experiment("No KoLeo", _without(koleo_weight=0.0)),
 }
+"""The healthy run, and what becomes of it when one thing is missing."""
+
+STAGES = {
+    "stage_dino": Experiment("DINO alone", _without(targets="centering", ibot_weight=0.0, koleo_weight=0.0)),
+    "stage_ibot": Experiment("and iBOT", _without(targets="centering", koleo_weight=0.0)),
+    "stage_koleo": Experiment("and KoLeo", _without(targets="centering")),
+    "healthy": Experiment("and Sinkhorn-Knopp instead of centering", _without()),
+}
+"""The parts added one by one, up to the healthy run."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class RecordedRun:
     """A finished run as the book ships it.
 
     Attributes:
-        name: key in `EXPERIMENTS`.
+        name: key in `EXPERIMENTS` or `STAGES`.
         title: what is taken away.
         config: as `TrainConfig.to_dict` gives it.
         history: as `fit` records it.
@@ -80,18 +91,15 @@ class RecordedRun:
         return diagnose(self.history, self.config["n_prototypes"])
 
 
-def laboratory_run() -> TrainConfig:
-    """The healthy run: `patterns10_run` cut to 500 steps."""
-    return replace(patterns10_run(), steps=500)
-
-
-def load_runs(folder: Path = RUNS_FOLDER) -> dict[str, RecordedRun]:
-    """The recorded runs, in the order of `EXPERIMENTS`.
+def load_runs(
+    experiments: Iterable[str] = EXPERIMENTS, *, folder: Path = RUNS_FOLDER
+) -> dict[str, RecordedRun]:
+    """The recorded runs among these experiments, in their order.
 
     Raises:
         ValueError: none has been recorded.
     """
-    found = {name: folder / f"{name}.json" for name in EXPERIMENTS if (folder / f"{name}.json").is_file()}
+    found = {name: folder / f"{name}.json" for name in experiments if (folder / f"{name}.json").is_file()}
     require(
         bool(found), f"no recorded run in {folder}: make them with `python -m dinov2_edu.training.laboratory`"
     )
@@ -100,18 +108,19 @@ def load_runs(folder: Path = RUNS_FOLDER) -> dict[str, RecordedRun]:
 
 def record(name: str, config: TrainConfig, folder: Path, device: str = "cpu") -> RecordedRun:
     """Train one experiment and write its file."""
-    train, test = patterns10(20_000), patterns10(2_000, split="test")
+    train, test = patterns10(10_000), patterns10(2_000, split="test")
     watch = Watch(
         evaluate=knn_evaluator(train, test),
-        log_every=4,
-        evaluate_every=50,
+        log_every=10,
+        evaluate_every=100,
         stop_on_collapse=False,
         progress=False,
     )
-    state = fit(build_state(EXPERIMENTS[name].change(config), device), train.images, watch)
+    experiment = (STAGES | EXPERIMENTS)[name]
+    state = fit(build_state(experiment.change(config), device), train.images, watch)
     history = {key: [float(f"{value:.5g}") for value in values] for key, values in state.history.items()}
     features, labels = _final_features(state, test.subset(range(N_FEATURES)))
-    run = RecordedRun(name, EXPERIMENTS[name].title, state.config.to_dict(), history, features, labels)
+    run = RecordedRun(name, experiment.title, state.config.to_dict(), history, features, labels)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(vars(run)) + "\n")
     return run
@@ -134,14 +143,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where the recorded runs are kept")
     parser.add_argument("--steps", type=int, help="length of each run, to try the command out")
-    parser.add_argument("--only", choices=EXPERIMENTS, help="train just this one")
+    parser.add_argument("--only", choices=STAGES | EXPERIMENTS, help="train just this one")
     options = parser.parse_args(arguments)
-    config = laboratory_run() if options.steps is None else replace(laboratory_run(), steps=options.steps)
-    for name in [options.only] if options.only else EXPERIMENTS:
+    config = patterns10_run()
+    if options.steps is not None:
+        config = replace(config, steps=options.steps)
+    names = [options.only] if options.only else list(STAGES | EXPERIMENTS)
+    for name in names:
         if not (options.folder / f"{name}.json").is_file():
-            print(f"{name}: {EXPERIMENTS[name].title}", flush=True)
+            print(f"{name}: {(STAGES | EXPERIMENTS)[name].title}", flush=True)
             record(name, config, options.folder)
-    for name, run in load_runs(options.folder).items():
+    for name, run in load_runs(names, folder=options.folder).items():
         accuracy = run.history["knn"][-1]
         print(f"{name:>14}  k-NN {accuracy:6.1%}  {run.diagnosis.name}: {run.diagnosis.evidence}")
 
