@@ -169,7 +169,7 @@ def _draw(label: int, draws: Tensor, tables: Tensor, size: int) -> Tensor:
     depth = _FIELDS[PATTERN_CLASSES[label]](x, y, _between(knob, 0.25, 0.75), tables)
     ink = (0.5 + depth * side / periods).clamp(0, 1)
     ink = torch.where(swap < 0.5, ink, 1 - ink)
-    gray = _between(brightness, 0.17, 0.53) + _CONTRAST * ink
+    gray = _between(brightness, 0.15, 0.55) + _CONTRAST * ink
     return avg_pool2d(gray[:, None], _OVERSAMPLING).expand(-1, 3, -1, -1)
 
 

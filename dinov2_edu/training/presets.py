@@ -8,16 +8,16 @@ from dinov2_edu.vit import ViTConfig
 
 
 def patterns10_run() -> TrainConfig:
-    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,500 steps of 64 images.
+    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,400 steps of 64 images.
 
 
-    What a run this small needed, against the paper's settings: initial weights of 0.05 instead of 0.02, so that the
+    What a run this small needed, against the paper's settings: initial weights of 0.06 instead of 0.02, so that the
     class token sees the patches at all; 32 prototypes, because a batch of 64 images cannot balance many; a sharper
     teacher (0.02), because the logits have no time to grow; a teacher that lags less (0.9); a weak KoLeo (0.02),
     because six of 64 images share a texture, and pushing nearest neighbours apart pushes those apart.
     """
     return TrainConfig(
-        vit=ViTConfig(img_size=32, patch_size=8, width=96, depth=3, heads=3, layer_scale=None, init_std=0.05),
+        vit=ViTConfig(img_size=32, patch_size=8, width=96, depth=3, heads=3, layer_scale=None, init_std=0.06),
         crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0), n_local=4, local_scale=(0.15, 0.4)),
         n_prototypes=32,
         head_hidden=256,
@@ -32,7 +32,7 @@ def patterns10_run() -> TrainConfig:
         koleo_weight=0.02,
         momentum=(0.9, 1.0),
         batch_size=64,
-        steps=1500,
+        steps=1400,
     )
 
 
