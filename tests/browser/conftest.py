@@ -58,6 +58,7 @@ def visit(chromium: Browser, site: str) -> Iterator[Callable]:  # noqa: F811
             reduced_motion="reduce",
             has_touch=touch,
         )
+        context.set_default_timeout(120_000)  # a busy machine is slow, and no test is about that
         page = context.new_page()
         watched = Watched(page, site)
         page.asked = watched.asked
