@@ -393,6 +393,9 @@ def test_offline_asks_no_server(server, tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("DINOV2_EDU_OFFLINE", "1")
     with pytest.raises(WeightsUnavailable, match=r"tiny.pth is not there and DINOV2_EDU_OFFLINE"):
         load_backbone("vits14", base_url=server.base)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(WeightsUnavailable, match=r"^~/torch/hub/checkpoints/tiny.pth is not there"):
+        load_backbone("vits14", base_url=server.base)  # a page may show it: no path of a machine
     file = tmp_path / "torch" / "hub" / "checkpoints" / "tiny.pth"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"cut")

@@ -115,7 +115,8 @@ def fetch_official(name: str, *, base_url: str = BASE_URL) -> Path:
         return download(url, path, sha256=entry.sha256, size=entry.size)
     advice = f"DINOV2_EDU_OFFLINE is set: unset it, or put {url} there"
     if not path.is_file():
-        raise WeightsUnavailable(f"{path} is not there and {advice}")
+        shown = Path("~", path.relative_to(Path.home())) if path.is_relative_to(Path.home()) else path
+        raise WeightsUnavailable(f"{shown} is not there and {advice}")  # a page may show this
     wrong = check_file(path, sha256=entry.sha256, size=entry.size)
     if wrong:
         path.unlink()
