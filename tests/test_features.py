@@ -293,7 +293,8 @@ def test_memory_is_bounded_by_a_shard(model, tmp_path, monkeypatch):
         return features, lambda: None
 
     def write_slowly(self, key, shard):
-        time.sleep(0.02)
+        for _ in range(100 if len(most) < 3 else 0):  # the first one: how far does the model get meanwhile?
+            time.sleep(0.01)
         real(self, key, shard)
 
     monkeypatch.setattr(job, "to_host", to_host)
