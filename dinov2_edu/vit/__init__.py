@@ -16,7 +16,6 @@ from dinov2_edu.vit.block import (
     PatchEmbed,
     SwiGLU,
     add_for_some,
-    add_scaled,
 )
 from dinov2_edu.vit.config import ViTConfig
 from dinov2_edu.vit.presets import vit_base, vit_giant2, vit_large, vit_small, vit_tiny
@@ -32,7 +31,6 @@ __all__ = [
     "ViTConfig",
     "VisionTransformer",
     "add_for_some",
-    "add_scaled",
     "vit_base",
     "vit_giant2",
     "vit_large",

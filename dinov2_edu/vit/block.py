@@ -132,17 +132,10 @@ class Block(nn.Module):
             tokens = add_for_some(tokens, self.attend, self.drop_path, generator)
             tokens = add_for_some(tokens, self.feed, self.drop_path, generator)
             return tokens if read is None else tokens.flatten(0, 1)[read]
-        tokens = add_scaled(tokens, self.attn(self.norm1(tokens)), self.ls1)
+        tokens = tokens + self.attend(tokens)
         if read is not None:
             tokens = tokens.flatten(0, 1)[read]  # m d: the feed-forward takes each token by itself
-        return add_scaled(tokens, self.mlp(self.norm2(tokens)), self.ls2)
-
-
-def add_scaled(tokens: Tensor, branch: Tensor, scale: nn.Module) -> Tensor:
-    """`tokens + scale(branch)`; LayerScale's multiplication and the sum in one pass over memory."""
-    if isinstance(scale, LayerScale):
-        return torch.addcmul(tokens, branch, scale.gamma)
-    return tokens + scale(branch)
+        return tokens + self.feed(tokens)
 
 
 def add_for_some(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
