@@ -10,6 +10,8 @@ from dinov2_edu.vit import ViTConfig
 def patterns10_run() -> TrainConfig:
     """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,400 steps of 64 images.
 
+    Reached: 84.5 % k-NN accuracy (seed 0; 2,000 test pictures, 5,000 labelled neighbours), where pixels have 20.9 %
+    and random weights 28.5 %.
 
     What a run this small needed, against the paper's settings: initial weights of 0.06 instead of 0.02, so that the
     class token sees the patches at all; 32 prototypes, because a batch of 64 images cannot balance many; a sharper
@@ -37,7 +39,10 @@ def patterns10_run() -> TrainConfig:
 
 
 def cifar10_run() -> TrainConfig:
-    """The book's own checkpoint: ViT of width 192, 12 blocks and patch 4 on CIFAR-10's training images."""
+    """ViT of width 192, 12 blocks and patch 4 on CIFAR-10's training images, for a GPU with bfloat16.
+
+    Not yet run to its end, so what it reaches is unknown, and the book ships no checkpoint of it.
+    """
     return TrainConfig(
         vit=ViTConfig(img_size=32, patch_size=4, width=192, depth=12, heads=3, layer_scale=None),
         crops=replace(small_image_crops(), blur=(0.0, 0.0, 0.0)),
