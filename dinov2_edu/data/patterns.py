@@ -7,7 +7,7 @@ small crop still shows the class.
 
 What all crops of a picture share is what multi-crop training learns, so whatever is constant within a picture and is
 not its class competes with the class. Hence the quilt, and hence no colours: while each piece had two colours of its
-own, features sorted pictures by their palette, and DINO alone reached 13 % k-NN accuracy, where pixels had 37 %.
+own, features sorted pictures by their palette, and DINO alone had 13 % k-NN accuracy after 300 steps.
 """
 
 from collections.abc import Callable
