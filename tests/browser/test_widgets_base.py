@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from harness import plain
 from PIL import Image
 
 from dinov2_edu.widgets.crops import CropsWidget
@@ -138,4 +139,4 @@ def test_widget_waits_for_its_place_and_its_style(mount, name, late):
     )
     second = mounted.page.locator(".dv2").nth(1)
     second.locator(".dv2-readout:not(:empty)").wait_for()
-    assert second.locator(".dv2-readout").inner_text() == wanted
+    assert plain(second.locator(".dv2-readout").inner_text()) == wanted
