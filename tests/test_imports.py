@@ -35,6 +35,7 @@ SAME_FLOOR = {
     ("probe", "weights"),
     ("training", "features"),
     ("training", "probe"),
+    ("training", "weights"),
     ("notebook", "exercises"),
 }
 """What may be imported although it is on the same floor: from the first of a pair to the second."""

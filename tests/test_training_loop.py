@@ -28,6 +28,7 @@ from dinov2_edu.training import (
     knn_evaluator,
     load_checkpoint,
     save_checkpoint,
+    start_from,
     train_step,
 )
 from dinov2_edu.training import step as step_module
@@ -125,6 +126,29 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     torch.save({"weights": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="no checkpoint of this version"):
         load_checkpoint(path)
+
+
+def test_a_new_run_starts_where_another_ended():
+    images = byte_images(24)
+    first = fit(build_state(TINY), images, Watch(**QUIET), until=6)
+    larger = replace(
+        TINY, crops=replace(TINY.crops, global_size=TINY.crops.global_size * 2), steps=3, warmup_steps=1
+    )
+    second = start_from(first, larger)
+    assert same(first, second) and second.step == 0 and not second.history
+    assert second.config == larger and not second.optimizer.state
+    before = [tensor.clone() for tensor in weights(first)]
+    fit(second, images, Watch(**QUIET))
+    assert second.step == 3 and not same(first, second)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(first), strict=True)), (
+        "the first is left alone"
+    )
+
+
+@pytest.mark.bad_input
+def test_a_new_run_of_other_sizes_is_refused():
+    with pytest.raises(ValueError, match="n_prototypes must stay"):
+        start_from(build_state(TINY), replace(TINY, n_prototypes=TINY.n_prototypes + 1))
 
 
 def test_every_image_once_an_epoch_in_a_new_order():

@@ -17,6 +17,7 @@ from dinov2_edu.vit import (
     vit_small,
     vit_tiny,
 )
+from dinov2_edu.vit.mimetic import sinusoidal_positions
 
 VARIANTS = ("backbone", "backbone_registers", "backbone_swiglu")
 SIZES = ("70x70", "28x28", "56x98")
@@ -101,6 +102,36 @@ def test_presets_have_the_published_sizes(build, millions):
     with torch.device("meta"):
         model = build()
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_mimetic_weights_look_like_trained_ones():
+    config = ViTConfig(img_size=32, patch_size=4, width=64, depth=2, heads=2, init="mimetic")
+    torch.manual_seed(0)
+    model = VisionTransformer(config).requires_grad_(False)
+    for block in model.blocks:
+        queries, keys, values = block.attn.qkv.weight.chunk(3)
+        alike, mixed = queries.T @ keys, block.attn.proj.weight @ values
+        assert alike.diagonal().mean() > 0.5 > 5 * (alike - alike.diag().diag()).mean().abs()
+        assert mixed.diagonal().mean() == pytest.approx(-0.4, abs=0.05)
+        noise = mixed + 0.4 * torch.eye(64)
+        assert noise.std() == pytest.approx(0.4 / 8, rel=0.1)
+    assert not torch.equal(model.blocks[0].attn.qkv.weight, model.blocks[1].attn.qkv.weight)
+    places = torch.nn.functional.normalize(model.pos_embed[0, 1:], dim=-1)
+    likeness = (places @ places.T).unflatten(1, (8, 8))[8 * 3 + 4]  # of row 3, column 4 with all others
+    assert (
+        likeness[3, 4] > likeness[3, 5] > likeness[3, 6] and likeness[3, 4] > likeness[4, 4] > likeness[5, 4]
+    )
+    assert model.pos_embed[0, 0].std() < 0.05
+
+
+@pytest.mark.bad_input
+def test_unknown_initialisations_are_refused():
+    with pytest.raises(ValueError, match='"official" or "mimetic", got \'paper\''):
+        ViTConfig(init="paper")
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        ViTConfig(width=6, heads=2, init="mimetic")
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        sinusoidal_positions(8, 6)
 
 
 def to_transformers(state: dict) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10, patterns10
-from dinov2_edu.training.checkpoint import load_checkpoint
+from dinov2_edu.training.checkpoint import load_checkpoint, start_from
 from dinov2_edu.training.diagnosis import diagnose
 from dinov2_edu.training.evaluation import knn_evaluator
 from dinov2_edu.training.loop import Watch, fit
@@ -32,6 +32,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "folder", type=Path, help="where checkpoint.pt and history.json are kept; resumes from there"
     )
     parser.add_argument("--steps", type=int, help="length of the run and of its schedules, of a new run")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="begin a new run with the networks of this finished one",
+    )
     parser.add_argument("--until", type=int, help="stop after this step; run again to go on")
     parser.add_argument("--seed", type=int, help="of a new run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -54,7 +60,10 @@ def start(options: argparse.Namespace, device: torch.device) -> TrainState:
     changes = {
         name: getattr(options, name) for name in ("steps", "seed") if getattr(options, name) is not None
     }
-    return build_state(replace(PRESETS[options.preset](), **changes), device)
+    config = replace(PRESETS[options.preset](), **changes)
+    if options.start_from is None:
+        return build_state(config, device)
+    return start_from(load_checkpoint(options.start_from / "checkpoint.pt", device), config)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -69,3 +69,26 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Tra
     state.step = content["step"]
     state.history = content["history"]
     return state
+
+
+def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
+    """A new run whose networks begin as another's ended: optimiser, schedules, step and history are fresh.
+
+    For going on with other crops, as DINOv2's last steps at a higher resolution, or with a longer schedule.
+
+    Args:
+        previous: the run that has been trained.
+        config: of the new one; backbone and heads must have the sizes of the old.
+
+    Raises:
+        ValueError: the sizes differ; names the first that does.
+    """
+    sizes = ("vit", "n_prototypes", "head_hidden", "head_bottleneck", "separate_heads")
+    for name in sizes:
+        old, new = getattr(previous.config, name), getattr(config, name)
+        require(old == new, f"{name} must stay what the networks were made with, {old}, got {new}")
+    state = build_state(config, previous.device)
+    state.student_network.load_state_dict(previous.student_network.state_dict())
+    state.teacher.load_state_dict(previous.teacher.state_dict())
+    state.centers = {name: center.clone() for name, center in previous.centers.items()}
+    return state

@@ -18,9 +18,10 @@ from dinov2_edu.vit.block import (
     add_for_some,
 )
 from dinov2_edu.vit.config import ViTConfig
-from dinov2_edu.vit.presets import vit_base, vit_giant2, vit_large, vit_small, vit_tiny
+from dinov2_edu.vit.presets import BOOK_VIT, vit_base, vit_giant2, vit_large, vit_small, vit_tiny
 
 __all__ = [
+    "BOOK_VIT",
     "Attention",
     "Block",
     "LayerScale",

@@ -23,6 +23,7 @@ from dinov2_edu.shapes import (
 )
 from dinov2_edu.vit.block import Block, PatchEmbed
 from dinov2_edu.vit.config import ViTConfig
+from dinov2_edu.vit.mimetic import mimetic_attention_, mimetic_positions_
 
 
 class Tokens(NamedTuple):
@@ -64,6 +65,10 @@ class VisionTransformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=self.config.init_std)
                 nn.init.zeros_(module.bias)
+        if self.config.init == "mimetic":
+            mimetic_positions_(self.pos_embed)
+            for block in self.blocks:
+                mimetic_attention_(block.attn.qkv, block.attn.proj, self.config.heads)
 
     @property
     def n_prefix_tokens(self) -> int:

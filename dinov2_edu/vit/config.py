@@ -24,6 +24,8 @@ class ViTConfig:
         drop_path: share of images whose residual branch is skipped, in each block, in training.
         init_std: standard deviation of the initial weights. The official 0.02 suits widths of 384 and more;
             at a width of 96 it all but silences the blocks at first, and 0.06 lets them speak.
+        init: "official", or "mimetic": attention and positions that start out like trained ones, for runs too
+            short to find them (see `dinov2_edu.vit.mimetic`).
         interpolate_offset: added to the grid before the scale factor is computed; 0 interpolates to the
             grid's size instead. Official: 0.1 without registers, 0 with.
         interpolate_antialias: antialias when the position embedding shrinks. Official: only with registers.
@@ -41,6 +43,7 @@ class ViTConfig:
     layer_scale: float | None = 1e-5
     drop_path: float = 0.0
     init_std: float = 0.02
+    init: str = "official"
     interpolate_offset: float = 0.1
     interpolate_antialias: bool = False
 
@@ -57,3 +60,10 @@ class ViTConfig:
         require(self.ffn in ("mlp", "swiglu"), f'ffn must be "mlp" or "swiglu", got {self.ffn!r}')
         require(0 <= self.drop_path < 1, f"drop_path must lie in [0, 1), got {self.drop_path}")
         require(self.init_std > 0, f"init_std must be above 0, got {self.init_std}")
+        require(
+            self.init in ("official", "mimetic"), f'init must be "official" or "mimetic", got {self.init!r}'
+        )
+        require(
+            self.init == "official" or self.width % 4 == 0,
+            f"mimetic positions need a width that is a multiple of 4, got {self.width}",
+        )

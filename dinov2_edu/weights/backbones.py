@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dinov2_edu.shapes import describe, require
-from dinov2_edu.vit import VisionTransformer, ViTConfig, vit_tiny
+from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
 from dinov2_edu.weights.book import read_book_checkpoint
 from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable
 from dinov2_edu.weights.official import BASE_URL, WEIGHTS, fetch_official
@@ -81,14 +81,14 @@ def _official(name: str, base_url: str) -> VisionTransformer:
 
 
 def _random() -> VisionTransformer:
-    """A backbone that has learnt nothing, the same one each time.
+    """A backbone that has learnt nothing, the same one each time: the book's own as its training found it.
 
-    LayerScale starts at 1 here: at its usual 1e-5 the class tokens of all images would agree to five digits,
-    and a probe of them would measure rounding.
+    It has no LayerScale: at the usual 1e-5 the class tokens of all images would agree to five digits, and a probe
+    of them would measure rounding.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
-        return vit_tiny(layer_scale=1.0)
+        return VisionTransformer(BOOK_VIT)
 
 
 def load_backbone(

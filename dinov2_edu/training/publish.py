@@ -1,0 +1,114 @@
+"""Make a trained backbone the book's own checkpoint: `python -m dinov2_edu.training.publish RUN [RUN ...]`.
+
+The runs are those that led to it, in order; the teacher of the last one is measured beside random weights and raw
+pixels, and written with its model card to the package's assets.
+"""
+
+import argparse
+import math
+import platform
+from pathlib import Path
+
+import torch
+
+from dinov2_edu.data import ImageSet, load_cifar10
+from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.probe import knn_accuracy, logistic_probe
+from dinov2_edu.training.checkpoint import load_checkpoint
+from dinov2_edu.training.step import TrainState
+from dinov2_edu.vit import VisionTransformer
+from dinov2_edu.weights import ASSETS, load_backbone, save_book_checkpoint
+
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+C_GRID_PIXELS = (1e-5, 1e-4, 1e-3)
+CURVE_POINTS = 150
+"""A curve of the card holds at most about so many points."""
+
+Accuracies = dict[str, float]
+
+
+def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None = None) -> Accuracies:
+    """Accuracies on `test`, 0 to 1, of a backbone's features, or of raw pixels (less the mean picture) without one.
+
+    Returns:
+        "knn" (k = 20, temperature 0.07) and "linear" (logistic regression, C chosen on a held-out tenth of `train`)
+        of the class token, and of a backbone also "linear_all": class token and mean patch token side by side.
+    """
+    if backbone is None:
+        pixels = [part.images.flatten(1).float() / 255 for part in (train, test)]
+        sets, grid = {"": [rows - pixels[0].mean(dim=0) for rows in pixels]}, C_GRID_PIXELS
+    else:
+        how, quiet = Preprocessing(size=test.images.shape[-1]), ExtractOptions(progress=False)
+        found = [extract_features(backbone, part, preprocessing=how, options=quiet) for part in (train, test)]
+        sets = {"": [part.cls for part in found], "_all": [part.linear_eval for part in found]}
+        grid = C_GRID
+    rows, queries = sets[""]
+    accuracies = {"knn": knn_accuracy(rows, train.labels, queries, test.labels)}
+    for name, (rows, queries) in sets.items():
+        probe = logistic_probe(rows, train.labels, c_grid=grid)
+        accuracies["linear" + name] = probe.report(queries, test.labels, test.class_names).accuracy
+    return accuracies
+
+
+def stage_of(state: TrainState) -> dict:
+    """What the card says of one run: its choices, its length, its curves (thinned)."""
+    curves = {}
+    for name, values in state.history.items():
+        every = math.ceil(len(values) / CURVE_POINTS)
+        kept = values[::-1][::every][::-1]  # the last value is always among them
+        curves[name] = [float(f"{value:.4g}") for value in kept]
+    images = state.step * state.config.batch_size
+    return {"config": state.config.to_dict(), "steps": state.step, "images": images, "curves": curves}
+
+
+def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: float, device: str) -> dict:
+    """The model card of the last state's teacher, with accuracies measured now."""
+    stages = [stage_of(state) for state in states]
+    images = sum(stage["images"] for stage in stages)
+    subjects = {
+        "book": states[-1].teacher.backbone.eval(),
+        "random weights": load_backbone("random"),
+        "raw pixels": None,
+    }
+    return {
+        "data": f"{train.name}, without labels",
+        "measured_on": f"{len(train):,} labelled training pictures, {test.name}",
+        "weights": "teacher, half precision",
+        "seed": states[-1].config.seed,
+        "hours": hours,
+        "device": device,
+        "torch": torch.__version__,
+        "images_seen": images,
+        "epochs": round(images / len(train), 2),
+        "accuracy": {name: measure(train, test, backbone) for name, backbone in subjects.items()},
+        "stages": stages,
+    }
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dinov2_edu.training.publish", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="folders with checkpoint.pt, in order")
+    parser.add_argument("--hours", type=float, required=True, help="how long the runs took together")
+    parser.add_argument("--device", default=platform.machine(), help="what they ran on, in words")
+    parser.add_argument("--folder", type=Path, default=ASSETS, help="where book.safetensors is written")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, write, and print the accuracies."""
+    options = parse(arguments)
+    states = [load_checkpoint(run / "checkpoint.pt") for run in options.runs]
+    train, test = load_cifar10("train"), load_cifar10("test")
+    backbone = states[-1].teacher.backbone.half().float()  # what is measured is what will be read back
+    card = make_card(states, train, test, options.hours, options.device)
+    path = save_book_checkpoint(backbone, card, options.folder)
+    for name, accuracies in card["accuracy"].items():
+        print(f"{name:>15}: " + ", ".join(f"{key} {value:.1%}" for key, value in accuracies.items()))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The commands: train, go on from a finished run, and make its backbone the book's own checkpoint."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training_step import TINY
+
+from dinov2_edu.data import ImageSet
+from dinov2_edu.training import __main__ as train_command
+from dinov2_edu.training import build_state, load_checkpoint, publish
+from dinov2_edu.vit import BOOK_VIT, VisionTransformer
+from dinov2_edu.weights import load_state, read_book_checkpoint
+
+CLASSES = ("dark", "light")
+
+
+@pytest.fixture
+def tiny_world(monkeypatch):
+    """Pictures that are dark or light, as if they were CIFAR-10, and two presets of a few steps."""
+    generator = torch.Generator().manual_seed(0)
+
+    def load(split):
+        labels = torch.arange(40 if split == "train" else 20) % 2
+        noise = torch.randint(0, 60, (len(labels), 3, 16, 16), generator=generator, dtype=torch.uint8)
+        return ImageSet(noise + (labels * 150).to(torch.uint8)[:, None, None, None], labels, CLASSES, split)
+
+    short = replace(TINY, steps=4)
+    wide = replace(short, crops=replace(short.crops, global_size=32))
+    for module in (train_command, publish):
+        monkeypatch.setattr(module, "load_cifar10", load)
+    presets = {"cifar10": lambda: short, "cifar10-highres": lambda: wide}
+    monkeypatch.setattr(train_command, "PRESETS", presets)
+    # The baseline has the book's own sizes, and is made for larger pictures than these.
+    monkeypatch.setattr(publish, "load_backbone", lambda name: VisionTransformer(TINY.vit).eval())
+
+
+def train(*words):
+    train_command.main([*map(str, words), "--device", "cpu"])
+
+
+def test_a_run_goes_on_at_a_higher_resolution_and_is_published(tmp_path, tiny_world, capsys):
+    first, second, assets = (tmp_path / name for name in ("first", "second", "assets"))
+    train("cifar10", first)
+    train("cifar10-highres", second, "--start-from", first, "--steps", 5)
+    states = [load_checkpoint(folder / "checkpoint.pt") for folder in (first, second)]
+    assert [state.step for state in states] == [4, 5]
+    assert [state.config.crops.global_size for state in states] == [16, 32]
+    capsys.readouterr()
+
+    publish.main([str(first), str(second), "--hours", "0.5", "--device", "a test", "--folder", str(assets)])
+    printed = capsys.readouterr().out
+    card = json.loads((assets / "book.json").read_text())
+    assert set(card["accuracy"]) == {"book", "random weights", "raw pixels"}
+    for name, accuracies in card["accuracy"].items():
+        assert set(accuracies) >= {"knn", "linear"} and f"{name}: knn {accuracies['knn']:.1%}" in printed
+    assert card["accuracy"]["raw pixels"]["linear"] == 1.0  # dark or light: a flat cut does it
+    assert (card["hours"], card["device"], card["seed"]) == (0.5, "a test", 0)
+    assert card["images_seen"] == (4 + 5) * 8 and card["epochs"] == 1.8
+    assert [stage["steps"] for stage in card["stages"]] == [4, 5]
+    assert card["config"]["width"] == 24
+
+    model = load_state(*read_book_checkpoint(assets), "the checkpoint").float().eval()
+    train_set, test_set = publish.load_cifar10("train"), publish.load_cifar10("test")
+    again = publish.measure(train_set, test_set, model)
+    assert set(again) == {"knn", "linear", "linear_all"}
+    wanted = states[1].teacher.backbone.half().float().state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
+
+
+def test_curves_of_the_card_are_thinned_and_end_where_the_run_ended():
+    state = build_state(TINY)
+    state.step, state.history = 20, {"loss": [i / 3 for i in range(1000)], "knn": [0.5]}
+    stage = publish.stage_of(state)
+    assert len(stage["curves"]["loss"]) <= publish.CURVE_POINTS
+    assert stage["curves"]["loss"][-1] == 333.0 and stage["curves"]["knn"] == [0.5]
+    assert stage["images"] == 160
+
+
+@pytest.mark.bad_input
+def test_runs_that_are_not_there_are_named(tmp_path, tiny_world):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
+        train("cifar10-highres", tmp_path / "second", "--start-from", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
+        publish.main([str(tmp_path / "nowhere"), "--hours", "1", "--folder", str(tmp_path / "assets")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_presets_of_the_book_fit_together():
+    short, wide = train_command.PRESETS["cifar10"](), train_command.PRESETS["cifar10-highres"]()
+    assert short.vit == wide.vit == BOOK_VIT
+    assert short.crops.global_size < wide.crops.global_size == BOOK_VIT.img_size
+    assert sum(p.numel() for p in VisionTransformer(BOOK_VIT).parameters()) < 6e6
