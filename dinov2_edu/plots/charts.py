@@ -120,7 +120,7 @@ def plot_few_shot(
     draw_series(axes, means)
     for line, (low, high) in zip(axes.get_lines(), bands.values(), strict=True):
         axes.fill_between(shots, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    draw_levels(axes, None if chance is None else {"chance": chance})
+    draw_levels(axes, None if chance is None else {"chance": chance}, below=True)
     axes.set_xscale("log")
     axes.set_xticks(list(shots), [str(shot) for shot in shots])
     axes.minorticks_off()

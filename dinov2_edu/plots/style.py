@@ -188,9 +188,10 @@ def split_series(values: Series) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def draw_levels(axes: Axes, levels: dict[str, float] | None) -> None:
-    """Draw horizontal dashed lines with their names written above them at the right end."""
+def draw_levels(axes: Axes, levels: dict[str, float] | None, *, below: bool = False) -> None:
+    """Draw horizontal dashed lines with their names at the right end, above them or below."""
+    offset, side = (-2, "top") if below else (2, "bottom")
     for name, level in (levels or {}).items():
         axes.axhline(level, color=PALETTE["muted"], linestyle=(0, (4, 3)), linewidth=1.2)
         place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axes.annotate(name, (1, level), (0, 2), ha="right", va="bottom", fontsize=10.5, **place)
+        axes.annotate(name, (1, level), (0, offset), ha="right", va=side, fontsize=10.5, **place)
