@@ -26,6 +26,7 @@ from dinov2_edu.weights import (
     fingerprint,
     load_backbone,
     load_state,
+    read_book_card,
     read_book_checkpoint,
     save_book_checkpoint,
 )
@@ -467,7 +468,7 @@ def test_the_book_checkpoint_comes_back_in_half_precision(no_assets):
     with safe_open(path, framework="pt") as file:
         assert {file.get_tensor(name).dtype for name in model.state_dict()} == {torch.float16}
     card = json.loads((no_assets / "book.json").read_text())
-    assert card["knn"] == 0.5 and card["config"]["width"] == 12
+    assert card["knn"] == 0.5 and card["config"]["width"] == 12 and read_book_card() == card
     assert sorted(file.name for file in no_assets.iterdir()) == ["book.json", "book.safetensors"]
 
 
@@ -487,8 +488,12 @@ def test_a_checkpoint_that_makes_no_sense_is_not_written(no_assets):
 
 @pytest.mark.bad_input
 def test_a_book_checkpoint_that_is_absent_cut_or_foreign(no_assets):
-    with pytest.raises(WeightsUnavailable, match=r"checkpoint is not there .*chapter 07"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"not there \(dinov2_edu/assets/book.safetensors\).*chapter 07"
+    ):
         load_backbone("book")
+    with pytest.raises(WeightsUnavailable, match=r"not there \(dinov2_edu/assets/book.json\).*chapter 07"):
+        read_book_card()
     path = save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(WeightsRefused, match=r"book\.safetensors is cut short"):

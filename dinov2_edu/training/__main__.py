@@ -42,6 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of a new run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpoint-every", type=int, default=500, help="steps between two checkpoints")
+    parser.add_argument("--evaluate-every", type=int, default=500, help="steps between two k-NN accuracies")
     return parser.parse_args(arguments)
 
 
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
             evaluate=knn_evaluator(train, test),
             folder=options.folder,
             checkpoint_every=options.checkpoint_every,
+            evaluate_every=options.evaluate_every,
             on_log=TerminalCurves() if rank() == 0 else None,
         )
         fit(state, train.images, watch, until=options.until)

@@ -8,9 +8,9 @@ from dinov2_edu.vit import BOOK_VIT, ViTConfig
 
 
 def patterns10_run() -> TrainConfig:
-    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,400 steps of 64 images.
+    """A tiny ViT on Patterns10, for two CPU cores: width 96, 3 blocks, patch 8; 1,700 steps of 64 images.
 
-    Reached: 84.5 % k-NN accuracy (seed 0; 2,000 test pictures, 5,000 labelled neighbours), where pixels have 20.9 %
+    Reached: 90.5 % k-NN accuracy (seed 0; 2,000 test pictures, 5,000 labelled neighbours), where pixels have 20.9 %
     and random weights 28.5 %.
 
     What a run this small needed, against the paper's settings: initial weights of 0.06 instead of 0.02, so that the
@@ -34,7 +34,7 @@ def patterns10_run() -> TrainConfig:
         koleo_weight=0.02,
         momentum=(0.9, 1.0),
         batch_size=64,
-        steps=1400,
+        steps=1700,
     )
 
 
@@ -88,7 +88,7 @@ def cifar10_highres_run() -> TrainConfig:
         weight_decay=(0.1, 0.1),
         momentum=(0.99, 1.0),
         batch_size=64,
-        steps=700,
+        steps=400,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dinov2_edu.shapes import require
 
 QUERY_KEY = (0.7, 0.7)
-"""Weights of noise and identity in the product of queries and keys, as in the source."""
+"""Weights of noise and identity in the product of queries and keys."""
 VALUE_OUTPUT = (0.4, -0.4)
 """The same for values and output."""
 POSITION_SCALE = 0.5

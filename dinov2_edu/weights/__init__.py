@@ -12,7 +12,7 @@ from dinov2_edu.weights.backbones import (
     load_backbone,
     load_state,
 )
-from dinov2_edu.weights.book import ASSETS, read_book_checkpoint, save_book_checkpoint
+from dinov2_edu.weights.book import ASSETS, read_book_card, read_book_checkpoint, save_book_checkpoint
 from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable, download
 from dinov2_edu.weights.official import BASE_URL, WEIGHTS, WeightsEntry, fetch_official
 
@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "load_backbone",
     "load_state",
+    "read_book_card",
     "read_book_checkpoint",
     "save_book_checkpoint",
 ]

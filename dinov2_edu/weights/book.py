@@ -70,6 +70,29 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
     return folder / "book.safetensors"
 
 
+def _absent(path: Path, named: bool) -> WeightsUnavailable:
+    """What to say if a file is not there; a page shows this, so it names no path of a machine unless it was given."""
+    where = path if named else f"dinov2_edu/assets/{path.name}"
+    return WeightsUnavailable(
+        f"the book's own checkpoint is not there ({where}): chapter 07's training writes it"
+    )
+
+
+def read_book_card(folder: str | Path | None = None) -> dict:
+    """The model card that `save_book_checkpoint` wrote: what made the weights, and what they reach.
+
+    Args:
+        folder: where it lies; `ASSETS` if None.
+
+    Raises:
+        WeightsUnavailable: there is no card in `folder`.
+    """
+    path = Path(folder or ASSETS, "book.json")
+    if not path.is_file():
+        raise _absent(path, named=folder is not None)
+    return json.loads(path.read_text())
+
+
 def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, dict[str, Tensor]]:
     """Read back what `save_book_checkpoint` wrote: the sizes, and the tensors in half precision.
 
@@ -82,12 +105,7 @@ def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, d
     """
     path = Path(folder or ASSETS, "book.safetensors")
     if not path.is_file():
-        where = (
-            path if folder else "dinov2_edu/assets/book.safetensors"
-        )  # a page shows this: no path of a machine
-        raise WeightsUnavailable(
-            f"the book's own checkpoint is not there ({where}): chapter 07's training writes it"
-        )
+        raise _absent(path, named=folder is not None)
     try:
         with safe_open(path, framework="pt") as file:
             config = ViTConfig(**json.loads(file.metadata()["config"]))
