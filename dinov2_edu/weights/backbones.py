@@ -4,7 +4,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -81,14 +81,15 @@ def _official(name: str, base_url: str) -> VisionTransformer:
 
 
 def _random() -> VisionTransformer:
-    """A backbone that has learnt nothing, the same one each time: the book's own as its training found it.
+    """A backbone that has learnt nothing, the same one each time: as large as the book's own.
 
-    It has no LayerScale: at the usual 1e-5 the class tokens of all images would agree to five digits, and a probe
-    of them would measure rounding.
+    It starts as the official code starts, not mimetic, so that its attention knows nothing either. It has no
+    LayerScale: at the usual 1e-5 the class tokens of all images would agree to five digits, and a probe of them
+    would measure rounding.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
-        return VisionTransformer(BOOK_VIT)
+        return VisionTransformer(replace(BOOK_VIT, init="official"))
 
 
 def load_backbone(
