@@ -84,11 +84,11 @@ def cifar10_highres_run() -> TrainConfig:
         config,
         crops=replace(config.crops, global_size=32, local_size=16),
         lr=(5e-4, 1e-6),
-        warmup_steps=50,
+        warmup_steps=30,
         weight_decay=(0.1, 0.1),
         momentum=(0.99, 1.0),
         batch_size=64,
-        steps=400,
+        steps=300,
     )
 
 

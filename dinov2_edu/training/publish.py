@@ -15,7 +15,7 @@ from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
 from dinov2_edu.training.checkpoint import load_checkpoint
-from dinov2_edu.training.step import TrainState, build_state
+from dinov2_edu.training.step import TrainState
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import ASSETS, load_backbone, save_book_checkpoint
 
@@ -67,7 +67,6 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
     images = sum(stage["images"] for stage in stages)
     subjects = {
         "book": states[-1].teacher.backbone.eval(),
-        "before training": build_state(states[0].config).teacher.backbone.eval(),
         "random weights": load_backbone("random"),
         "raw pixels": None,
     }

@@ -1,0 +1,42 @@
+"""The checkpoint that ships: what its card says is what it is."""
+
+import os
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from dinov2_edu.data import load_cifar10
+from dinov2_edu.training import TrainConfig, cifar10_highres_run, cifar10_run, knn_evaluator
+from dinov2_edu.vit import BOOK_VIT
+from dinov2_edu.weights import ASSETS, load_backbone, read_book_card
+
+
+def test_the_shipped_checkpoint_is_what_its_card_says():
+    model, card = load_backbone("book"), read_book_card()
+    assert model.config == BOOK_VIT and card["config"] == asdict(BOOK_VIT)
+    assert (ASSETS / "book.safetensors").stat().st_size <= 12e6
+    stages = [TrainConfig.from_dict(stage["config"]) for stage in card["stages"]]
+    assert stages == [cifar10_run(), cifar10_highres_run()], "the presets are those that made it"
+    assert [stage["steps"] for stage in card["stages"]] == [stage.steps for stage in stages]
+    assert card["images_seen"] == sum(stage.steps * stage.batch_size for stage in stages)
+    assert card["hours"] > 0 and card["device"] and "without labels" in card["data"]
+
+
+def test_the_shipped_checkpoint_beats_its_baselines():
+    card = read_book_card()["accuracy"]
+    for probe in ("knn", "linear"):
+        best = max(reached[probe] for name, reached in card.items() if name != "book")
+        assert card["book"][probe] > best + 0.05
+    if "DINOV2_EDU_CIFAR10" not in os.environ:
+        pytest.skip("no local copy of CIFAR-10")
+    generator = torch.Generator().manual_seed(0)
+    some = [
+        load_cifar10("train").subset(torch.randperm(50_000, generator=generator)[:5_000]),
+        load_cifar10("test").subset(torch.randperm(10_000, generator=generator)[:1_000]),
+    ]
+    found = {name: knn_evaluator(*some)(load_backbone(name)) for name in ("book", "random")}
+    assert found["book"] > found["random"] + 0.05
+    assert card["book"]["knn"] > found["book"] > card["book"]["knn"] - 0.12, (
+        "a tenth of the labels costs some"
+    )
