@@ -60,7 +60,9 @@ STAGES = {
     "stage_ibot": Experiment("and iBOT", _without(targets="centering", koleo_weight=0.0)),
     "stage_koleo": Experiment("and KoLeo", _without(targets="centering")),
     "healthy": Experiment("and Sinkhorn-Knopp instead of centering", _without()),
-    "full": Experiment("and the whole preset, 1,700 steps", _without(steps=patterns10_run().steps)),
+    "full": Experiment(
+        f"and the whole preset, {patterns10_run().steps:,} steps", _without(steps=patterns10_run().steps)
+    ),
 }
 """The parts added one by one, up to the healthy run, and the preset at its whole length."""
 
