@@ -28,8 +28,11 @@ def test_the_shipped_checkpoint_beats_its_baselines():
     for probe in ("knn", "linear"):
         best = max(reached[probe] for name, reached in card.items() if name != "book")
         assert card["book"][probe] > best + 0.05
-    if "DINOV2_EDU_CIFAR10" not in os.environ:
-        pytest.skip("no local copy of CIFAR-10")
+
+
+@pytest.mark.skipif("DINOV2_EDU_CIFAR10" not in os.environ, reason="DINOV2_EDU_CIFAR10 names no CIFAR-10")
+def test_the_shipped_weights_reach_what_their_card_says():
+    reached = read_book_card()["accuracy"]["book"]["knn"]
     generator = torch.Generator().manual_seed(0)
     some = [
         load_cifar10("train").subset(torch.randperm(50_000, generator=generator)[:5_000]),
@@ -37,6 +40,4 @@ def test_the_shipped_checkpoint_beats_its_baselines():
     ]
     found = {name: knn_evaluator(*some)(load_backbone(name)) for name in ("book", "random")}
     assert found["book"] > found["random"] + 0.05
-    assert card["book"]["knn"] > found["book"] > card["book"]["knn"] - 0.12, (
-        "a tenth of the labels costs some"
-    )
+    assert reached > found["book"] > reached - 0.12, "a tenth of the labels costs some"
