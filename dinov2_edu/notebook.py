@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -130,25 +131,20 @@ def live_curves(every: int = 5) -> Callable[[Any], None]:
     Raises:
         ValueError: `every` is below 1.
     """
-    from IPython.display import display
-    from matplotlib import pyplot
-
     from dinov2_edu.plots.panels import plot_history
 
     require(every >= 1, f"every must be at least 1, got {every}")
-    shown = []
+    place = uuid4().hex
+    begun = False
 
     def draw(state: Any) -> None:
+        nonlocal begun
         last = state.step == state.config.steps
         if len(state.history["step"]) % every and not last:
             return
         growing = {name: values for name, values in state.history.items() if name in _GROWING}
-        figure = plot_history(growing, smooth=3)
-        if shown:
-            shown[0].update(figure)
-        else:
-            shown.append(display(figure, display_id=True))
-        pyplot.close(figure)  # the cell would show it once more at its end
+        plot_history(growing, smooth=3).publish(place, update=begun)
+        begun = True
 
     return draw
 

@@ -8,15 +8,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from test_training_step import TINY, byte_images
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.notebook import live_curves
+from dinov2_edu.plots.style import Figure
 from dinov2_edu.training import (
     Batch,
     TrainingStopped,
@@ -394,14 +396,24 @@ def test_terminal_curves_grow_with_the_run(capsys):
     assert "k-NN accuracy     0.250 ▁▁   0.250" in second
 
 
-def test_live_curves_are_one_figure_that_is_updated(monkeypatch):
-    shown, updated = [], []
-    handle = SimpleNamespace(update=updated.append)
-    monkeypatch.setattr("IPython.display.display", lambda figure, display_id: shown.append(figure) or handle)
+@pytest.fixture
+def shell():
+    """An IPython without a terminal, so that rich outputs go where a notebook's go."""
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def test_live_curves_are_one_output_that_is_updated(shell, monkeypatch):
+    drawn, encoded = [], Figure.encoded
+    monkeypatch.setattr(Figure, "encoded", lambda figure: drawn.append(figure) or encoded(figure))
     watch = Watch(**QUIET, on_log=live_curves(every=2))
-    fit(build_state(replace(TINY, steps=5)), byte_images(), watch)
-    assert len(shown) == 1 and len(updated) == 2  # after steps 2, 4 and, the last, 5
-    loss = next(axes for axes in updated[-1].axes if axes.get_title(loc="left") == "loss")
+    with capture_output() as captured:
+        fit(build_state(replace(TINY, steps=5)), byte_images(), watch)
+    first, *later = captured.outputs  # after steps 2, 4 and, the last, 5
+    assert [output.update for output in (first, *later)] == [False, True, True]
+    assert {output.transient["display_id"] for output in later} == {first.transient["display_id"]}
+    assert len({output.data["image/png"] for output in captured.outputs}) == 3
+    loss = next(axes for axes in drawn[-1].axes if axes.get_title(loc="left") == "loss")
     assert loss.lines[0].get_xdata()[-1] == 5
 
 

@@ -87,12 +87,17 @@ class Figure(MatplotlibFigure):
         )
         return "image/png", file.getvalue()
 
-    def _ipython_display_(self) -> None:
+    def publish(self, display_id: str | None = None, *, update: bool = False) -> None:
+        """Show the figure in a notebook: as an output of its own, or in the place of the one with that `display_id`."""
         from IPython.display import display
 
         mime, data = self.encoded()
         bundle = {mime: base64.b64encode(data).decode(), "text/plain": repr(self)}
-        display(bundle, metadata={mime: {"width": SHOWN_WIDTH}}, raw=True)
+        metadata = {mime: {"width": SHOWN_WIDTH}}
+        display(bundle, metadata=metadata, raw=True, display_id=display_id, update=update)
+
+    def _ipython_display_(self) -> None:
+        self.publish()
 
 
 def use() -> None:
