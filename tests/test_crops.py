@@ -249,6 +249,19 @@ def test_blur_with_other_kernels_equals_torchvision(kernel_size):
     torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_floats_stay_what_they_are(dtype):
+    images = torch.rand(2, 3, 14, 11, generator=seeded())
+    config = dataclasses.replace(official_code_crops(), jitter=0.0, blur=(1.0, 1.0, 1.0), solarize=0.0)
+    wanted = augment(images, config, "global2", generator=seeded(1))
+    ours = augment(images.to(dtype), config, "global2", generator=seeded(1))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.float(), wanted, rtol=0, atol=1e-5 if dtype == torch.float64 else 0.05)
+    sides = torch.tensor([2.0], dtype=dtype), torch.tensor([9.0], dtype=dtype)
+    for antialias in (True, False):
+        assert resize_matrix(*sides, (20, 13), antialias=antialias).dtype == dtype
+
+
 def test_grayscale_solarize_and_normalize_equal_torchvision():
     images = colourful()
     torch.testing.assert_close(grayscale(images), tv.rgb_to_grayscale(images, 3))
@@ -651,6 +664,8 @@ def test_other_arguments_are_checked():
         gaussian_blur(torch.rand(1, 3, 5, 9), torch.ones(1), 11)
     with pytest.raises(ValueError, match="odd whole number"):
         gaussian_blur(images, torch.ones(2), 4)
+    with pytest.raises(ValueError, match="sigmas must be above 0, got 0"):
+        gaussian_blur(images, torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match="three numbers each"):
         normalize(images, (0.5,), (0.5,))
     with pytest.raises(ValueError, match="floating-point images"):

@@ -9,17 +9,19 @@ from torch import Tensor
 
 from dinov2_edu.crops.colours import Factors, check_factors
 from dinov2_edu.crops.config import check_kernel
-from dinov2_edu.shapes import Images
+from dinov2_edu.shapes import Images, require
 
 
 def gaussian_blur(images: Images, sigmas: Factors, kernel_size: int = 9) -> Images:
     """Blur every image with its own sigma (in pixels), mirroring at the edges.
 
     Raises:
-        ValueError: images or sigmas of the wrong shape or dtype, or a kernel that is even or too wide for the
-            images.
+        ValueError: images or sigmas of the wrong shape or dtype, a sigma not above 0 (looked at on the CPU
+            only), or a kernel that is even or too wide for the images.
     """
     check_factors(images, sigmas)
+    if sigmas.device.type == "cpu":
+        require(bool((sigmas > 0).all()), f"sigmas must be above 0, got {sigmas.min().item():.4g}")
     check_kernel(kernel_size, min(images.shape[-2:]))
     return blur_chosen(images, sigmas, kernel_size, None)
 
@@ -31,7 +33,7 @@ def blur_chosen(
     b, c, height, width = images.shape
     reach = torch.arange(-(kernel_size // 2), kernel_size // 2 + 1, device=images.device)
     kernels = torch.exp(-0.5 * (reach / sigmas[:, None]) ** 2)
-    kernels = kernels / kernels.sum(dim=1, keepdim=True)
+    kernels = (kernels / kernels.sum(dim=1, keepdim=True)).to(images.dtype)
     if chosen is not None:
         kernels = torch.where(chosen[:, None], kernels, (reach == 0).to(kernels.dtype))
     columns = _band(kernels, reach, width)

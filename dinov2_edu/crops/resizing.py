@@ -67,13 +67,13 @@ def resize_matrix(
         weights = _kernel((inside - centres[..., None] + 0.5) / stretch[..., None], interpolation, -0.5)
         weights = torch.where((inside > -0.5) & (inside < lengths - 0.5), weights, 0)
         weights = weights / weights.sum(dim=-1, keepdim=True)
-        matrix = torch.zeros(len(scale), new, old, device=starts.device)
+        matrix = weights.new_zeros(len(scale), new, old)
         return matrix.scatter_(2, taps.long(), weights)
     first = torch.floor(centres - 0.5) - (radius - 1)
     inside = first[..., None] + torch.arange(2 * radius, device=starts.device)
     weights = _kernel(inside - centres[..., None] + 0.5, interpolation, -0.75)
     taps = starts + torch.minimum(inside.clamp(min=0), lengths - 1)
-    matrix = torch.zeros(len(scale), new, old, device=starts.device)
+    matrix = weights.new_zeros(len(scale), new, old)
     return matrix.scatter_add_(2, taps.long(), weights)
 
 
