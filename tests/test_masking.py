@@ -152,9 +152,9 @@ def test_masks_are_made_on_the_generators_device():
 
 def test_batch_of_512_images_takes_milliseconds():
     mask_batch(512, GRID, generator=draw())
-    start = time.perf_counter()
+    start = time.process_time()  # a busy machine shall not make it fail
     mask_batch(512, GRID, generator=draw())
-    assert time.perf_counter() - start < 0.5  # 5 ms on one idle core; a loop over images takes 1 s
+    assert time.process_time() - start < 0.5  # 5 ms; a loop over images takes 1 s
 
 
 def test_half_of_the_crops_are_masked_with_ratios_spread_evenly():
