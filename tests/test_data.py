@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import http.client
 import http.server
 import os
 import pickle
@@ -60,6 +61,8 @@ def test_subset_keeps_order_and_says_how_many():
     assert chosen.images[:, 0, 0, 0].tolist() == [36, 0]
     assert chosen.labels.tolist() == [1, 0]
     assert chosen.name == "numbers, 2 of 4 pictures" and len(chosen) == 2
+    for dtype in (torch.uint8, torch.int16):  # torch itself takes bytes for a mask, and refuses int16
+        assert a_set().subset(torch.tensor([3, 0], dtype=dtype)).images[:, 0, 0, 0].tolist() == [36, 0]
 
 
 @pytest.mark.bad_input
@@ -521,21 +524,32 @@ def test_a_damaged_torchvision_copy_is_fetched_again(fake_torchvision):
     assert len(load_cifar10("train")) == 40
 
 
-@pytest.mark.parametrize("why", ["offline", "silent", "wrong bytes"])
-def test_without_torchvisions_data_patterns_stand_in_aloud(fake_torchvision, monkeypatch, capsys, why):
+@pytest.mark.parametrize("why", ["offline", "silent", "no web server", "wrong bytes", "no disk"])
+def test_without_torchvisions_data_patterns_stand_in_aloud(
+    fake_torchvision, tmp_path, monkeypatch, capsys, why
+):
     if why == "offline":
         monkeypatch.setenv("DINOV2_EDU_OFFLINE", "1")
         monkeypatch.setattr(cifar, "_network_answers", lambda url: pytest.fail("asked the network"))
     elif why == "silent":
         monkeypatch.setattr(fake_torchvision, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    elif why == "no web server":
+
+        def babble(*_, **__):
+            raise http.client.BadStatusLine("hello")
+
+        monkeypatch.setattr(cifar.urllib.request, "urlopen", babble)
+    elif why == "no disk":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "file" / "cache"))
     else:
         monkeypatch.setattr(fake_torchvision, "tgz_md5", "0" * 32)
     with pytest.raises(DataUnavailable, match="DINOV2_EDU_CIFAR10"):
         load_cifar10("train")
     data = cifar10_or_patterns("train", 20)
-    said = {"offline": "DINOV2_EDU_OFFLINE is set", "silent": "does not answer", "wrong bytes": "could not"}[
-        why
-    ]
+    said = {"offline": "DINOV2_EDU_OFFLINE is set", "wrong bytes": "could not", "no disk": "could not"}.get(
+        why, "does not answer"
+    )
     assert data.notice.startswith("These pictures are not CIFAR-10 but Patterns10") and said in data.notice
     assert data.notice in capsys.readouterr().out
     assert torch.equal(data.images, patterns10(20).images) and data.class_names == PATTERN_CLASSES

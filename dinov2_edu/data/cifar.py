@@ -4,10 +4,10 @@ Whatever the source, a split comes sorted by class, then by file (from torchvisi
 Shuffling is the caller's job; `cifar10_or_patterns` takes an even share of every class.
 """
 
+import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from dinov2_edu.data.imageset import DataUnavailable, ImageSet
 from dinov2_edu.data.patterns import patterns10
-from dinov2_edu.data.picture_files import SPLITS, cache_dir, put_in_place, read_picture_files
+from dinov2_edu.data.picture_files import SPLITS, cache_dir, put_in_place, read_picture_files, workplace_for
 from dinov2_edu.shapes import require
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -34,7 +34,7 @@ def _network_answers(url: str) -> bool:
         request = urllib.request.Request(url, method="HEAD")
         with urllib.request.urlopen(request, timeout=_TIMEOUT):
             return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 
@@ -42,7 +42,7 @@ def _download(folder: Path) -> None:
     """Let torchvision download and check CIFAR-10, and put it into `folder` only when it is whole.
 
     Raises:
-        DataUnavailable: the network is off or silent, or gave other bytes than CIFAR-10's.
+        DataUnavailable: the network is off or silent, or gave other bytes than CIFAR-10's, or the disk takes none.
     """
     from torchvision import datasets
 
@@ -51,16 +51,13 @@ def _download(folder: Path) -> None:
     if not _network_answers(datasets.CIFAR10.url):
         address = datasets.CIFAR10.url
         raise DataUnavailable(f"CIFAR-10 is not on this machine and {address} does not answer: {_ADVICE}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        datasets.CIFAR10(str(workplace), download=True)
-        (workplace / datasets.CIFAR10.filename).unlink(missing_ok=True)  # the archive, unpacked by now
-        put_in_place(workplace, folder)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+        with workplace_for(folder) as workplace:
+            datasets.CIFAR10(str(workplace), download=True)
+            (workplace / datasets.CIFAR10.filename).unlink(missing_ok=True)  # the archive, unpacked by now
+            put_in_place(workplace, folder)
+    except (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
         raise DataUnavailable(f"torchvision could not download CIFAR-10 ({error}): {_ADVICE}") from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _from_torchvision(split: str) -> ImageSet:

@@ -58,6 +58,7 @@ class ImageSet:
         require(chosen.ndim == 1 and len(chosen) > 0, f"wanted a list of indices, got {describe(indices)}")
         whole = not (chosen.is_floating_point() or chosen.dtype == torch.bool)
         require(whole, f"wanted whole numbers (of a mask: mask.nonzero()[:, 0]), got {describe(chosen)}")
+        chosen = chosen.long()  # torch takes bytes for a mask
         n, low, high = len(self), int(chosen.min()), int(chosen.max())
         require(0 <= low and high < n, f"indices must lie in 0 to {n - 1}, got {low} to {high}")
         name = self.name if len(chosen) == n else f"{self.name}, {len(chosen):,} of {n:,} pictures"

@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -52,6 +53,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dinov2_edu")
 
 
+@contextmanager
+def workplace_for(folder: Path) -> Iterator[Path]:
+    """Make an empty folder beside `folder`, to be filled and put in its place; remove it if it was not.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        yield workplace
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
 def put_in_place(workplace: Path, folder: Path) -> None:
     """Rename a finished folder to its final name, unless another process was quicker.
 
@@ -63,7 +79,6 @@ def put_in_place(workplace: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _place(path: PurePosixPath) -> tuple[str, str, str] | None:
@@ -158,22 +173,17 @@ def _decode_split(
 
 def _write_cache(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """Put all arrays into `folder` at once or not at all; only warn where the disk is full or read-only."""
-    workplace = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        for name, array in arrays.items():
-            np.save(workplace / f"{name}.npy", array)
-        put_in_place(workplace, folder)
+        with workplace_for(folder) as workplace:
+            for name, array in arrays.items():
+                np.save(workplace / f"{name}.npy", array)
+            put_in_place(workplace, folder)
     except OSError as error:
         warnings.warn(
             f"the decoded pictures could not be kept in {folder}, so each run decodes them anew ({error}): "
             "free some space, or set DINOV2_EDU_CACHE to a folder that can be written",
             stacklevel=2,
         )
-    finally:
-        if workplace is not None:
-            shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _read_cache(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
