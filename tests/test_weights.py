@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig, vit_small
 from dinov2_edu.weights import (
+    BASE_URL,
     WEIGHTS,
     WeightsEntry,
     WeightsRefused,
@@ -306,10 +307,8 @@ def test_a_checksum_that_is_none(server, path, sha256):
 
 def test_the_table_has_the_eight_models_at_their_addresses():
     assert set(WEIGHTS) == {f"vit{size}14{suffix}" for size in "sblg" for suffix in ("", "_reg4")}
-    assert (
-        WEIGHTS["vits14"].url
-        == "https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth"
-    )
+    assert BASE_URL == "https://dl.fbaipublicfiles.com/dinov2"
+    assert WEIGHTS["vits14"].path == "dinov2_vits14/dinov2_vits14_pretrain.pth"
     assert WEIGHTS["vitg14_reg4"].path == "dinov2_vitg14/dinov2_vitg14_reg4_pretrain.pth"
     assert WEIGHTS["vits14"].size == 88_283_115
     assert len({entry.sha256 for entry in WEIGHTS.values()}) == 8
@@ -504,11 +503,12 @@ def test_a_book_checkpoint_that_is_absent_cut_or_foreign(no_assets):
         read_book_checkpoint(no_assets)
 
 
-def test_the_random_backbone_is_the_same_every_time_and_disturbs_no_one():
+def test_the_random_backbone_is_the_same_every_time_and_disturbs_no_one(monkeypatch):
     torch.manual_seed(5)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("seeded the GPUs"))
     first = load_backbone("random")
     drawn = torch.rand(1)
-    torch.manual_seed(5)
+    torch.default_generator.manual_seed(5)
     assert torch.equal(drawn, torch.rand(1))
     assert_same_weights(load_backbone("random"), first)
     assert first.config == replace(BOOK_VIT, init="official")

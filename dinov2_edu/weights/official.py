@@ -30,11 +30,6 @@ class WeightsEntry:
     size: int | None
     config: ViTConfig
 
-    @property
-    def url(self) -> str:
-        """The official address."""
-        return f"{BASE_URL}/{self.path}"
-
 
 # width, depth, heads, kind of feed-forward, checksum without registers, checksum with
 _MODELS = {
