@@ -234,10 +234,25 @@ def test_a_batch_that_does_not_fit_is_halved(model, pictures):
 
 
 def test_provenance_names_what_made_the_numbers(model, pictures):
-    loaded = LoadedBackbone(model, "toy", "")
+    loaded = LoadedBackbone(model, "toy {1}", "")
     text = extract_features(loaded, pictures, preprocessing=SMALL, options=options()).provenance
-    for part in ("toy", "width 16", "noise, 23 pictures", str(SMALL), "float32 on cpu", "images/s"):
+    for part in ("toy {1}", "width 16", "noise, 23 pictures", str(SMALL), "float32 on cpu", "images/s"):
         assert part in text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_gives_the_features_of_the_cpu(model, pictures, tmp_path):
+    wanted = extract_features(model, pictures, preprocessing=SMALL, options=options())
+    found = extract_features(
+        copy.deepcopy(model).cuda(),
+        pictures,
+        preprocessing=SMALL,
+        cache_dir=tmp_path,
+        options=options(batch_size=None),
+    )
+    torch.testing.assert_close(found.linear_eval, wanted.linear_eval, atol=1e-2, rtol=1e-2)  # TF32
+    there = extract_features(model, pictures.images.cuda(), preprocessing=SMALL, options=options())
+    torch.testing.assert_close(there.linear_eval, wanted.linear_eval)
 
 
 def test_progress_counts_images(model, pictures, capsys):

@@ -162,11 +162,11 @@ def extract_features(
     config = model.config
     backbone = f"{name} (width {config.width}, {config.depth} blocks, patch {patch}, weights {weights[:12]})"
     how = f"{preprocessing}; {precision} on {device.type}"
-    return _features(pictures, found, config.width, from_cache, f"{backbone}; {{}}; {how}")
+    return _features(pictures, found, config.width, from_cache, backbone, how)
 
 
 def _features(
-    pictures: Pictures, found: FeatureSet, width: int, from_cache: bool, provenance: str
+    pictures: Pictures, found: FeatureSet, width: int, from_cache: bool, backbone: str, how: str
 ) -> Features:
     """Put names, labels and provenance to the rows."""
     kept = torch.ones(len(pictures), dtype=torch.bool)
@@ -183,7 +183,7 @@ def _features(
         labels=None if pictures.labels is None else pictures.labels[indices],
         class_names=tuple(pictures.class_names),
         skipped=tuple((pictures.name_of(row), reason) for row, reason in found.skipped),
-        provenance=f"{provenance.format(what)}; {speed}" + (" (read from the cache)" if from_cache else ""),
+        provenance=f"{backbone}; {what}; {how}; {speed}" + (" (read from the cache)" if from_cache else ""),
         seconds=found.seconds,
         from_cache=from_cache,
     )

@@ -188,5 +188,6 @@ class Job:
     def _prepare(self, images: Tensor) -> Tensor:
         device = self.runner.device
         if device.type == "cuda" and not images.is_cuda:
-            images = images.contiguous().pin_memory()
-        return self.preprocessing(images.to(device, non_blocking=True))
+            images = images.contiguous().pin_memory().to(device, non_blocking=True)
+        # Waited for: on the way from a GPU to a CPU nothing else would say when the bytes are there.
+        return self.preprocessing(images.to(device))

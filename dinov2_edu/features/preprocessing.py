@@ -77,7 +77,7 @@ class Preprocessing:
         check_images(images)
         require(images.dtype == torch.uint8, f"wanted uint8 images (0 to 255), got {describe(images)}")
         rows, columns = self._matrices(*images.shape[-2:], images.device)
-        pixels = images.float() / 255
+        pixels = images.float().div_(255)  # in place: a batch of photos is a gigabyte
         if images.shape[-2] * images.shape[-1] > self.size**2:
             return normalize((rows @ pixels @ columns.T).clamp_(0, 1), self.mean, self.std)
         # A filter's weights sum to 1, so normalising and resizing commute: the smaller picture is normalised,
