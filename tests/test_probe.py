@@ -101,6 +101,7 @@ def test_knn_accuracy_counts_what_is_right():
     wrong = (labels + 1) % 3
     assert knn_accuracy(train, labels, train, wrong, k=1) == 0.0
     assert knn_accuracy(train[:6], labels[:6], train, labels) > 0.3  # fewer rows than neighbours
+    assert "k = 6," in knn_report(train[:6], labels[:6], train, labels).method
 
 
 # -- report
@@ -139,6 +140,19 @@ def test_calibration_of_an_honest_guesser_is_small():
         torch.stack([confidence * 0 + 0.999, confidence * 0 + 0.001], 1), torch.where(right, 0, 1)
     )
     assert boast.calibration.error == pytest.approx(0.999 - float(right.float().mean()), abs=1e-4)
+
+
+def test_report_takes_labels_of_few_bits_and_probabilities_with_a_graph():
+    truth = torch.arange(20, dtype=torch.int8)  # 19 x 20 does not fit into it
+    probabilities = torch.eye(20, requires_grad=True) * 1
+    assert make_report(probabilities, truth).confusion.tolist() == np.eye(20, dtype=int).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32])
+def test_labels_of_any_whole_number_type_do(dtype):
+    train, labels = clusters(60, noise=0.1, scales=False)
+    assert knn_report(train, labels.to(dtype), train, labels.to(dtype)).accuracy == 1.0
+    assert logistic_probe(train, labels.to(dtype), c=1.0).report(train, labels.to(dtype)).accuracy == 1.0
 
 
 # -- logistic regression
@@ -347,6 +361,7 @@ def test_settings_that_cannot_be_used():
     refused("c_grid", lambda: logistic_probe(ROWS, LABELS, c_grid=()))
     refused("c_grid", lambda: logistic_probe(ROWS, LABELS, c_grid=(1.0, -1.0)))
     refused("one training row.*pass c", lambda: logistic_probe(ROWS[:3], LABELS[:3]))
+    refused("6 wide and test features 4", lambda: logistic_probe(ROWS, LABELS, test=(ROWS[:, :4], LABELS)))
     refused(
         "a class has only 10",
         lambda: curve(labels_per_class=(11,)),
@@ -533,6 +548,8 @@ def test_command_on_own_folders(at_hand, capsys, tmp_path):
         (["--weights", "vits99"], "there is no backbone 'vits99'"),
         (["--sizes", "17"], "not a multiple of the patch size"),
         (["--precision", "int4"], "precision must be one of"),
+        (["--device", "warp"], "--device warp cannot be used here: Expected one of cpu, cuda"),
+        (["--layers", "0"], "n_layers must lie in 1 to 2"),
         (["--c", "-1"], "above 0"),
     ],
 )

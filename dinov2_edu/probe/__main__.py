@@ -15,13 +15,7 @@ from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, logistic_probe
 from dinov2_edu.probe.study import run_study, study_preprocessings
 from dinov2_edu.probe.study_text import study_summary, study_table, write_csv
 from dinov2_edu.shapes import require
-from dinov2_edu.weights import (
-    LoadedBackbone,
-    WeightsRefused,
-    WeightsUnavailable,
-    available_backbone,
-    load_backbone,
-)
+from dinov2_edu.weights import LoadedBackbone, WeightsUnavailable, available_backbone, load_backbone
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,13 +148,22 @@ def _probe(
         print(f"class tokens of the last {n_layers} blocks and the mean patch token: {report.headline}")
 
 
+def _device(name: str | None) -> torch.device:
+    """The device to work on, tried out before anything is loaded."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise ValueError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Do what the arguments ask.
 
     Raises:
         ValueError: arguments or pictures that cannot be used.
     """
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(arguments.device)
     if arguments.weights:
         backbone = LoadedBackbone(load_backbone(arguments.weights, device=device), arguments.weights, "")
     else:
@@ -171,7 +174,7 @@ def run(arguments: argparse.Namespace) -> None:
     extraction = {
         "cache_dir": Path(arguments.cache) if arguments.cache else cache_dir() / "features",
         "on_error": "skip" if arguments.skip_unreadable else "raise",
-        "options": ExtractOptions(arguments.layers or 1, arguments.precision),
+        "options": ExtractOptions(1 if arguments.layers is None else arguments.layers, arguments.precision),
     }
     if not arguments.study:
         _probe(backbone, train, test, sizes[0], c_grid, extraction, arguments.layers is not None)
@@ -194,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 with a sentence on what was wrong."""
     try:
         run(_parser().parse_args(arguments))
-    except (ValueError, CacheError, DataUnavailable, WeightsUnavailable, WeightsRefused, OSError) as error:
+    except (ValueError, CacheError, DataUnavailable, WeightsUnavailable, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

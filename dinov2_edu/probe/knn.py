@@ -74,7 +74,7 @@ def knn_predict(
     # Less the largest: the same shares, and no overflow at small temperatures.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()
     votes = weights.new_zeros(len(test), int(labels.max()) + 1)
-    votes.scatter_add_(1, labels.to(indices.device)[indices], weights)
+    votes.scatter_add_(1, labels.to(indices)[indices], weights)
     return votes / votes.sum(dim=1, keepdim=True)
 
 
@@ -111,6 +111,5 @@ def knn_report(
     """
     check_pair(train, train_labels, test, test_labels)
     votes = knn_predict(train, train_labels, test, k)
-    return make_report(
-        votes.cpu(), test_labels.cpu(), class_names, f"weighted k-NN, k = {k}, temperature 0.07"
-    )
+    method = f"weighted k-NN, k = {min(k, len(train))}, temperature 0.07"
+    return make_report(votes, test_labels, class_names, method)

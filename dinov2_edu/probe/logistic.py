@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from dinov2_edu.probe.checks import check_labelled, check_rows, check_training
+from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows, check_training
 from dinov2_edu.probe.report import ProbeReport, make_report
 from dinov2_edu.shapes import require
 
@@ -92,7 +92,7 @@ class LogisticProbe:
         strange = sorted(set(labels.tolist()) - set(self.classifier.classes_.tolist()))
         require(not strange, f"classes {strange} are in the test labels but had no training picture")
         method = f"logistic regression, C = {self.c:.3g}, training accuracy {100 * self.train_accuracy:.2f} %"
-        return make_report(self.probabilities(features), labels.cpu(), class_names, method, self.notes)
+        return make_report(self.probabilities(features), labels, class_names, method, self.notes)
 
 
 def logistic_probe(
@@ -118,14 +118,16 @@ def logistic_probe(
         test: test features and labels whose accuracy is noted beside each C; it chooses nothing.
 
     Raises:
-        ValueError: fewer than two classes, values that are not finite, or no C above 0.
+        ValueError: fewer than two classes, values that are not finite, no C above 0, or a `test` that does not fit.
 
     Source: paper section 7.1; official `dinov2/eval/log_regression.py` @ b8931f7. There cuML fits features
         that are not standardised, so a C means something else there.
     """
     check_training(train, labels)
+    if test is not None:
+        check_pair(train, labels, *test)
     began = time.perf_counter()
-    rows, classes = _numpy(train), labels.cpu().numpy()
+    rows, classes = _numpy(train), labels.cpu().long().numpy()
     mean, std = _statistics(rows)
     trials, start = (), None
     if c is None:

@@ -154,7 +154,8 @@ def make_report(
     require(
         inside, f"labels must lie in 0 to {n_classes - 1}, got {int(labels.min())} to {int(labels.max())}"
     )
-    truth, predictions = labels.numpy(), probabilities.argmax(dim=1).numpy()
+    probabilities = probabilities.detach().cpu()
+    truth, predictions = labels.cpu().long().numpy(), probabilities.argmax(dim=1).numpy()
     confidence = probabilities.max(dim=1).values.double().numpy()
     correct = predictions == truth
     confusion = np.bincount(truth * n_classes + predictions, minlength=n_classes**2).reshape(
