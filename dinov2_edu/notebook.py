@@ -81,7 +81,7 @@ def show_source(thing: Callable[..., Any] | type) -> None:
     try:
         lines, first = inspect.getsourcelines(thing)
         path = Path(inspect.getsourcefile(thing))
-    except TypeError as error:
+    except (TypeError, OSError) as error:
         raise ValueError(f"show_source wants a function or class written in Python: {error}") from error
     parts = path.parts
     inside = "/".join(parts[parts.index("dinov2_edu") :]) if "dinov2_edu" in parts else path.name
@@ -91,8 +91,10 @@ def show_source(thing: Callable[..., Any] | type) -> None:
 
 def _shorten_docstring(code: str) -> str:
     lines = code.splitlines(keepends=True)
-    for node in reversed(list(ast.walk(ast.parse(code)))):
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or ast.get_docstring(node) is None:
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    nodes.sort(key=lambda node: node.lineno, reverse=True)  # what is cut moves only what follows
+    for node in nodes:
+        if ast.get_docstring(node) is None:
             continue
         text = node.body[0]
         if text.end_lineno > text.lineno:
@@ -115,10 +117,11 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """
     from IPython.display import Markdown, display
 
-    lines = [[str(title) for title in header], [":--", *["--:"] * (len(header) - 1)]]
-    for row in rows:
+    lines = []
+    for row in (header, *rows):
         require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
         lines.append([str(value).replace("|", "\\|") for value in row])
+    lines.insert(1, [":--", *["--:"] * (len(header) - 1)])
     display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
@@ -165,7 +168,8 @@ def check(name: str, function: Callable[..., Any]) -> None:
     exercise = find_exercise(name)
     generator = torch.Generator()
     generator.seed()  # fresh inputs every time: a solution must not fit one draw
-    verdict = examine(exercise, function, generator=generator)
+    with torch.random.fork_rng(devices=[]):  # a reference may be a module, whose weights are drawn first
+        verdict = examine(exercise, function, generator=generator)
     print(verdict.message)
     pair = verdict.theirs, verdict.wanted
     if all(isinstance(one, Tensor) for one in pair) and pair[0].shape == pair[1].shape:

@@ -4,6 +4,7 @@ import importlib.machinery
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,8 +82,45 @@ def test_show_source_cuts_the_docstrings_of_methods_too(monkeypatch):
     assert "One function that a reader writes." in text and "Attributes:" not in text
 
 
+class Nested:
+    """A class whose first method holds a function.
+
+    More is said of it here.
+    """
+
+    def first(self):
+        """The first."""
+
+        def inner():
+            """The inner function.
+
+            More is said of it here.
+            """
+            return 1
+
+        return inner()
+
+    def second(self):
+        """The second method.
+
+        More is said of it here.
+        """
+        return 2
+
+
+def test_a_docstring_that_is_cut_leaves_the_others_in_place(monkeypatch):
+    code = shown(monkeypatch, Nested).split("````python\n")[1].split("````")[0]
+    assert "More is said" not in code
+    assert "return inner()" in code and "def second(self):" in code and "return 2" in code
+    compile(code, "shown", "exec")
+
+
+NO_FILE = {}
+exec("def typed_in():\n    return 1", NO_FILE)
+
+
 @pytest.mark.bad_input
-@pytest.mark.parametrize("thing", [3, torch.add, "koleo_loss"])
+@pytest.mark.parametrize("thing", [3, torch.add, "koleo_loss", NO_FILE["typed_in"]])
 def test_show_source_refuses_what_has_no_source(thing):
     with pytest.raises(ValueError, match="written in Python"):
         show_source(thing)
@@ -91,8 +129,8 @@ def test_show_source_refuses_what_has_no_source(thing):
 def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
     found = []
     monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
-    show_table(["features", 5], [["raw pixels", 24.1], ["a|b", "-"]])
-    assert found == ["| features | 5 |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
+    show_table(["|x|", 5], [["raw pixels", 24.1], ["a|b", "-"]])
+    assert found == ["| \\|x\\| | 5 |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
 
 
 @pytest.mark.bad_input
@@ -173,10 +211,14 @@ def test_the_worst_entry_is_named():
         (torch.tensor(float("nan")), torch.tensor(float("nan")), ""),
         (torch.ones(2, dtype=torch.float64), torch.ones(2), ""),
         (1, True, "has dtype int64, wanted bool"),
+        (12_345_678_901.0, 12_345_678_901, ""),
+        (2**70, 5, "the result is 1180591620717411303424 (int), wanted 5 (int)"),
+        (np.arange(3.0)[::-1], torch.tensor([2.0, 1.0, 0.0]), ""),
+        (np.array(["x"]), torch.ones(1), "wanted a float32 tensor of shape (1,)"),
     ],
 )
 def test_differences_in_words(theirs, wanted, words):
-    said = difference(theirs, wanted, tolerance=1e-4)
+    said = difference(theirs, wanted, tolerance=1e-9)
     assert (words in said) if words else said == ""
 
 
@@ -185,6 +227,23 @@ def test_check_prints_the_verdict_and_raises_nothing(known, capsys):
     assert capsys.readouterr().out.startswith("Solved: ")
     check("losses.softmax", lambda logits, temperature: None)
     assert capsys.readouterr().out.startswith("Not yet: ")
+
+
+def test_check_leaves_the_global_seed_alone(capsys):
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    check("heads.logits", lambda bottleneck, directions, gains: torch.rand(2))
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_a_changed_list_of_tensors_is_seen():
+    def in_place(teacher, student, momentum):
+        for slow, fast in zip(teacher, student, strict=True):
+            slow.lerp_(fast, 1 - momentum)
+        return teacher
+
+    assert "your function changed its input teacher" in judge(in_place, find_exercise("ema.update")).message
 
 
 def test_check_draws_the_difference_of_two_matrices(known, capsys, monkeypatch):

@@ -117,9 +117,9 @@ def _short(value: Any) -> str:
 
 
 def _changed_input(inputs: Mapping[str, Any], given: list) -> str:
-    """Name the first tensor that the reader's function wrote into, or "" if there is none."""
+    """Name the first tensor, or list of tensors, that the reader's function changed, or "" if there is none."""
     for (name, before), now in zip(inputs.items(), given, strict=True):
-        if isinstance(before, torch.Tensor) and difference(now, before, tolerance=0):
+        if isinstance(before, (torch.Tensor, list)) and difference(now, before, tolerance=0):
             return name
     return ""
 

@@ -38,9 +38,12 @@ def difference(theirs: Any, wanted: Any, *, tolerance: float, place: str = "the 
 def _as_tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value.detach().cpu()
-    if isinstance(value, (bool, int, float, np.ndarray, np.generic)):
-        return torch.as_tensor(value)
-    return None
+    if not isinstance(value, (bool, int, float, np.ndarray, np.generic)):
+        return None
+    try:
+        return torch.from_numpy(np.array(value, order="C"))  # float64, and whatever the strides were
+    except TypeError:  # words, objects, or a whole number beyond 64 bits
+        return None
 
 
 def _differ_in_dict(theirs: Any, wanted: dict, tolerance: float, place: str) -> str:
