@@ -122,6 +122,30 @@ def test_values_outside_their_range_are_refused():
         MasksWidget(PHOTO, grid=1)
     with pytest.raises(ValueError, match=r"\(6, 8\) and \(6, 7\)"):
         LossesWidget(np.zeros((6, 8)), np.zeros((6, 7)))
+    with pytest.raises(ValueError, match=r"\(6, 0\)"):
+        LossesWidget(np.zeros((6, 0)), np.zeros((6, 0)))
+    with pytest.raises(traitlets.TraitError, match="there are 6 images"):
+        LossesWidget(image=6)
+
+
+@pytest.mark.bad_input
+def test_a_value_that_the_widget_lacks_is_refused():
+    with pytest.raises(ValueError, match=r"CropsWidget has no \['n_lokal'\]"):
+        CropsWidget(PHOTO, n_lokal=3)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["crops", "masks"])
+@pytest.mark.parametrize("wrong", [PHOTO / 255, PHOTO.transpose(2, 0, 1)])
+def test_a_picture_is_bytes_with_channels_last(name, wrong):
+    with pytest.raises(ValueError, match=r"a uint8 array \(height, width, 3\), got (float64|uint8) \("):
+        {"crops": CropsWidget, "masks": MasksWidget}[name](wrong)
+
+
+def test_the_readers_photo_stays_as_it_is():
+    mine = Image.fromarray(PHOTO)
+    CropsWidget(mine)
+    assert mine.size == (900, 300) and np.array_equal(np.asarray(mine), PHOTO)
 
 
 def test_photo_of_the_crops_widget_keeps_its_shape():

@@ -153,6 +153,11 @@ def test_long_runs_are_thinned_and_keep_their_end():
     assert length <= 100 and steps[-1] == 1000 and set(np.diff(steps)) == {11.0}
 
 
+def test_what_was_never_recorded_is_no_quantity():
+    widget = RunsWidget([{"name": "a", "history": history() | {"knn": [], "knn_step": [], "ibot": []}}])
+    assert widget.metrics == [["loss", "loss, all parts"]] and list(widget.runs[0]["curves"]) == ["loss"]
+
+
 def test_unknown_quantities_come_last_under_their_own_name():
     runs = [{"name": "a", "history": {"step": [0], "grad_norm": [1.0], "loss": [2.0]}}]
     assert RunsWidget(runs).metrics == [["loss", "loss, all parts"], ["grad_norm", "grad norm"]]
@@ -164,6 +169,7 @@ def test_unknown_quantities_come_last_under_their_own_name():
     [
         ([], "no runs"),
         ([{"name": "a"}], "history with at least one step"),
+        ([{"name": "a", "history": {"step": [0, 1]}}], "and one quantity"),
         ([{"name": "a", "history": {"step": [0, 1], "loss": [1.0]}}], "1 values of loss at 2 steps"),
         ([{"name": "a", "history": history()}] * 2, "two runs have one name"),
     ],
@@ -260,6 +266,8 @@ def test_the_commonest_mistake_is_open_at_first():
 def test_mistakes_refuse():
     with pytest.raises(ValueError, match="give fewer neighbours"):
         mistakes(limit=10)
+    with pytest.raises(ValueError, match="per_cell must be at least 1, got 0"):
+        mistakes(per_cell=0)
     test, neighbours = labelled(4), np.zeros((4, 1), int)
     with pytest.raises(ValueError, match=r"probs: wanted shape \(4, 3\)"):
         MistakesWidget(test, np.ones((4, 2)), train=test, neighbours=neighbours, similarities=neighbours)

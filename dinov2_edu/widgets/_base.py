@@ -61,6 +61,22 @@ def array_bytes(values: ArrayLike, dtype: str) -> bytes:
     return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
 
 
+def as_image(picture: Image.Image | np.ndarray) -> Image.Image:
+    """Return a picture as an RGB image of its own, which may be changed.
+
+    Raises:
+        ValueError: neither a PIL image nor a uint8 array `height width 3`.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")  # a copy, also of what is RGB already
+    pixels = np.asarray(picture)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(
+            f"wanted a picture, a PIL image or a uint8 array (height, width, 3), got {pixels.dtype} {pixels.shape}"
+        )
+    return Image.fromarray(pixels)
+
+
 def image_bytes(picture: Image.Image | np.ndarray, *, longest: int | None = None, quality: int = 85) -> bytes:
     """Return a picture as a JPEG file, for a bytes traitlet.
 
@@ -69,8 +85,7 @@ def image_bytes(picture: Image.Image | np.ndarray, *, longest: int | None = None
         longest: shrink so that the longer side has at most this many pixels.
         quality: JPEG quality, 1 to 95.
     """
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image = image.convert("RGB")
+    image = as_image(picture)
     if longest is not None:
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     file = io.BytesIO()
@@ -92,7 +107,7 @@ class BookWidget(anywidget.AnyWidget):
         values: starting values of the subclass's traitlets.
 
     Raises:
-        ValueError: a still figure without words for it.
+        ValueError: a still figure without words for it, or a starting value that the widget does not have.
     """
 
     _css = stylesheet()
@@ -101,6 +116,10 @@ class BookWidget(anywidget.AnyWidget):
     def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
         if still is not None and not alt:
             raise ValueError("a still figure needs `alt`: say in words what it shows")
+        if unknown := sorted(set(values) - set(self.class_trait_names())):
+            raise ValueError(
+                f"{type(self).__name__} has no {unknown}: its docstring names its arguments and values"
+            )
         super().__init__(has_still=still is not None, **values)
         self._still_html = "" if still is None else still_html(still, alt)
 

@@ -6,7 +6,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from dinov2_edu.widgets._base import BookWidget, bundle, image_bytes
+from dinov2_edu.widgets._base import BookWidget, as_image, bundle, image_bytes
 
 
 class CropsWidget(BookWidget):
@@ -44,8 +44,7 @@ class CropsWidget(BookWidget):
     def __init__(
         self, photo: Image.Image | np.ndarray, *, still: Any = None, alt: str = "", **values: Any
     ) -> None:
-        image = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
-        image = image.copy()
+        image = as_image(photo)
         image.thumbnail((640, 640), Image.Resampling.LANCZOS)
         size = (image.height, image.width)
         super().__init__(photo=image_bytes(image), photo_size=size, still=still, alt=alt, **values)

@@ -28,7 +28,7 @@ class LossesWidget(BookWidget):
         values: starting values of the traitlets.
 
     Raises:
-        ValueError: the two are not matrices of the same shape.
+        ValueError: the two are not matrices of the same shape, or empty.
     """
 
     _esm = bundle("losses.js")
@@ -55,10 +55,10 @@ class LossesWidget(BookWidget):
     ) -> None:
         teacher = np.asarray(_example_logits() if teacher_logits is None else teacher_logits)
         student = np.asarray(_learnt_from(teacher) if student_logits is None else student_logits)
-        if teacher.ndim != 2 or teacher.shape != student.shape:
+        if teacher.ndim != 2 or teacher.shape != student.shape or teacher.size == 0:
             raise ValueError(
-                f"teacher_logits and student_logits must be matrices (images, prototypes) of the same shape, "
-                f"got {teacher.shape} and {student.shape}"
+                f"teacher_logits and student_logits must be matrices (images, prototypes) of the same shape, not "
+                f"empty, got {teacher.shape} and {student.shape}"
             )
         super().__init__(
             teacher_logits=array_bytes(teacher, "float32"),
@@ -68,6 +68,15 @@ class LossesWidget(BookWidget):
             alt=alt,
             **values,
         )
+
+    @traitlets.validate("image")
+    def _known(self, proposal: dict[str, Any]) -> int:
+        n_images = len(self.teacher_logits) // (4 * self.n_prototypes)
+        if proposal["value"] >= n_images:
+            raise traitlets.TraitError(
+                f"there are {n_images} images, counted from 0; got {proposal['value']}"
+            )
+        return proposal["value"]
 
 
 def _example_logits() -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageOps
 
-from dinov2_edu.widgets._base import BookWidget, bundle, image_bytes
+from dinov2_edu.widgets._base import BookWidget, as_image, bundle, image_bytes
 
 
 class MasksWidget(BookWidget):
@@ -53,6 +53,5 @@ class MasksWidget(BookWidget):
     ) -> None:
         if grid < 2:
             raise ValueError(f"grid must be at least 2 patches, so that a block fits into it, got {grid}")
-        image = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
-        square = ImageOps.fit(image, (448, 448), Image.Resampling.LANCZOS)
+        square = ImageOps.fit(as_image(photo), (448, 448), Image.Resampling.LANCZOS)
         super().__init__(photo=image_bytes(square), grid=grid, still=still, alt=alt, **values)

@@ -43,7 +43,8 @@ class MistakesWidget(BookWidget):
         values: starting values of the traitlets.
 
     Raises:
-        ValueError: arrays that do not fit, or images that do not fit in `limit` even with one a cell.
+        ValueError: arrays that do not fit, `per_cell` below 1, or images that do not fit in `limit` even with
+            one a cell.
     """
 
     _esm = bundle("mistakes.js")
@@ -80,6 +81,8 @@ class MistakesWidget(BookWidget):
         **values: Any,
     ) -> None:
         labels, probs, neighbours = np.asarray(test.labels), np.asarray(probs), np.asarray(neighbours)
+        if per_cell < 1:
+            raise ValueError(f"per_cell must be at least 1, got {per_cell}")
         _check(labels, probs, neighbours, np.shape(similarities), len(test.class_names))
         counts = confusion_counts(labels, probs.argmax(axis=1), len(test.class_names))
         chosen, sprite, places = _fit(test, probs, train, neighbours, per_cell, limit)

@@ -7,7 +7,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
+from dinov2_edu.widgets._base import BookWidget, array_bytes, as_image, bundle, image_bytes
 
 N_COMPONENTS = 6
 """Components to choose the colours from."""
@@ -130,7 +130,7 @@ def reduce_tokens(tokens: np.ndarray, n_dims: int) -> tuple[np.ndarray, np.ndarr
 
 def _strip(photos: Sequence[Image.Image | np.ndarray]) -> Image.Image:
     """All photos side by side, each at most 320 pixels wide."""
-    pictures = [photo if isinstance(photo, Image.Image) else Image.fromarray(photo) for photo in photos]
+    pictures = [as_image(photo) for photo in photos]
     width, height = pictures[0].size
     if any(picture.size != (width, height) for picture in pictures):
         raise ValueError(f"photos differ in size: {[picture.size for picture in pictures]}; crop them alike")
@@ -138,7 +138,7 @@ def _strip(photos: Sequence[Image.Image | np.ndarray]) -> Image.Image:
     size = (round(width * shrink), round(height * shrink))
     strip = Image.new("RGB", (size[0] * len(pictures), size[1]))
     for i, picture in enumerate(pictures):
-        strip.paste(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), (i * size[0], 0))
+        strip.paste(picture.resize(size, Image.Resampling.LANCZOS), (i * size[0], 0))
     return strip
 
 

@@ -38,7 +38,7 @@ class RunsWidget(BookWidget):
     Args:
         runs: dicts with `name` (short), `diagnosis` (a sentence, may be missing) and `history`, a dict of
             lists as `fit` records it: `step` and a list for each quantity; one recorded at other steps has
-            its own, such as `knn` and `knn_step`.
+            its own, such as `knn` and `knn_step`. An empty list is left out.
         n_prototypes: K; entropies then get a line at ln K, where targets are uniform.
         max_points: longer curves are thinned to every 2nd, 3rd ... record.
         source: which data and model this is, in a few words for the caption.
@@ -119,16 +119,21 @@ def pack_runs(runs: Sequence[Mapping[str, Any]], max_points: int) -> tuple[list[
     at = 0
     for run in runs:
         curves = {}
-        for key, values in run["history"].items():
-            if key == "step" or key.endswith("_step"):
-                continue
+        for key in _quantities(run["history"]):
             steps = _thinned(run["history"].get(f"{key}_step", run["history"]["step"]), max_points)
-            values = _thinned(values, max_points)
+            values = _thinned(run["history"][key], max_points)
             pieces += [steps, values]
             curves[key] = [at, len(steps)]
             at += 2 * len(steps)
         packed.append({"name": run["name"], "diagnosis": run.get("diagnosis", ""), "curves": curves})
     return packed, np.concatenate(pieces)
+
+
+def _quantities(history: Mapping[str, Any]) -> list[str]:
+    """The keys of all that was recorded, steps left out."""
+    return [
+        key for key, values in history.items() if key != "step" and not key.endswith("_step") and len(values)
+    ]
 
 
 def _thinned(values: Sequence[float], max_points: int) -> np.ndarray:
@@ -142,15 +147,16 @@ def _check(runs: Sequence[Mapping[str, Any]]) -> None:
         raise ValueError("no runs: give a list of dicts with name, diagnosis and history")
     for i, run in enumerate(runs):
         history = run.get("history") or {}
-        if not run.get("name") or not len(history.get("step", ())):
+        if not run.get("name") or not len(history.get("step", ())) or not _quantities(history):
             raise ValueError(
-                f"run {i}: wanted a dict with a name and a history with at least one step, got {sorted(run)}"
+                f"run {i}: wanted a dict with a name and a history with at least one step and one quantity, "
+                f"got {sorted(run)} and a history of {sorted(history)}"
             )
-        for key, values in history.items():
+        for key in _quantities(history):
             steps = history.get(f"{key}_step", history["step"])
-            if not key.endswith("_step") and len(values) != len(steps):
+            if len(history[key]) != len(steps):
                 raise ValueError(
-                    f"run {run['name']!r}: {len(values)} values of {key} at {len(steps)} steps; "
+                    f"run {run['name']!r}: {len(history[key])} values of {key} at {len(steps)} steps; "
                     f"give its own steps as {key}_step"
                 )
     if len({run["name"] for run in runs}) != len(runs):
