@@ -399,6 +399,8 @@ def test_scores_that_do_not_fit_are_refused():
         scores.plot_confusion(np.zeros((2, 3)), ["a", "b"])
     with pytest.raises(ValueError, match="not the logits"):
         scores.plot_reliability([3.0], [True])
+    with pytest.raises(ValueError, match="not the logits"):
+        scores.plot_reliability([0.5, np.nan], [True, True])
     with pytest.raises(ValueError, match="sums to 1"):
         scores.plot_probabilities({"teacher": [0.5, 0.1]})
     with pytest.raises(ValueError, match="centre"):

@@ -67,7 +67,7 @@ def plot_reliability(confidences: Numbers, correct: Numbers, *, n_bins: int = 15
         raise ValueError(
             f"wanted two lists of one length, got shapes {confidences.shape} and {correct.shape}"
         )
-    if confidences.min() < 0 or confidences.max() > 1:
+    if not (confidences.min() >= 0 and confidences.max() <= 1):
         raise ValueError("confidences are probabilities from 0 to 1: pass the softmax, not the logits")
     edges = np.linspace(0, 1, n_bins + 1)
     bins = np.clip((confidences * n_bins).astype(int), 0, n_bins - 1)
