@@ -51,17 +51,19 @@ def lab(tmp_path_factory) -> Iterator[str]:
     with open(folder / "lab.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/api", timeout=5)
-            break
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.5)
-    else:
-        pytest.fail((folder / "lab.log").read_text())
-    yield f"{address}/lab/tree/all.ipynb"
-    server.terminate()
-    server.wait(timeout=20)
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api", timeout=5)
+                break
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.5)
+        else:
+            pytest.fail((folder / "lab.log").read_text())
+        yield f"{address}/lab/tree/all.ipynb"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
 
 
 @pytest.fixture
