@@ -181,6 +181,28 @@ def test_no_local_crops():
     assert "dino_local" not in record and torch.isfinite(record["loss"])
 
 
+def test_stochastic_depth_follows_the_seed_and_the_step():
+    """And not torch's own generator, of which a resumed run knows nothing."""
+    config = replace(TINY, vit=replace(TINY.vit, drop_path=0.5))
+    state, batch = build_state(config), draw_batch(byte_images(), config, 0)
+    state.student.eval()
+    whole = compute_losses(state, batch, 0.05).total
+    state.student.train()
+    first = compute_losses(state, batch, 0.05).total
+    assert first != whole
+    torch.rand(1)
+    assert compute_losses(state, batch, 0.05).total == first
+    state.step = 1
+    assert compute_losses(state, batch, 0.05).total != first
+
+
+def test_a_short_run_cuts_the_rise_of_the_temperature_off():
+    """As the official code: the slope belongs to the duration asked for, not to the length of the run."""
+    config = replace(TINY, teacher_temperature=(0.04, 0.07), teacher_temperature_steps=31)
+    temperatures = build_state(config).schedules.teacher_temperature
+    assert temperatures == pytest.approx([0.04 + 0.001 * step for step in range(config.steps)])
+
+
 def test_feature_spread_is_1_on_a_full_sphere_and_0_at_a_point():
     assert feature_spread(torch.eye(8).repeat(1, 1) - torch.eye(8).flip(0)).item() == pytest.approx(
         1, abs=1e-6
@@ -212,8 +234,8 @@ def test_bfloat16_stays_near_float32():
         ({"momentum": (1.2, 1.0)}, "momentum must lie between 0 and 1"),
         ({"dino_weight": 0, "ibot_weight": 0, "koleo_weight": 0}, "nothing to learn"),
         ({"dino_weight": -1}, "at least 0"),
-        ({"n_prototypes": 1}, "nothing to choose"),
-        ({"precision": "float16"}, "precision"),
+        ({"n_prototypes": 0}, "at least 2 .*got 0"),
+        ({"precision": "float16"}, '"float32" or "bfloat16", got \'float16\''),
         ({"lr": (0.0, 0.0)}, "learning rate must be above 0"),
         ({"vit": replace(TINY.vit, patch_size=16, img_size=16)}, "not a multiple of the patch size 16"),
     ],

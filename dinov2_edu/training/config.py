@@ -32,7 +32,7 @@ class TrainConfig:
         mask_probability: share of the student's global crops that are masked.
         student_temperature: of the student's softmax.
         teacher_temperature: of the teacher's, rising linearly over `teacher_temperature_steps`.
-        teacher_temperature_steps: how long the teacher's temperature rises.
+        teacher_temperature_steps: how long the teacher's temperature rises; a shorter run cuts the rise off.
         momentum: of the teacher, rising on a cosine. (0, 0) makes the teacher a copy of the student.
         center_momentum: of the running centre.
         lr: the highest learning rate, for the batch size given (not scaled again), and the last one.
@@ -82,16 +82,19 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_prototypes", "head_hidden", "head_bottleneck", "batch_size", "steps"):
+        for name in ("head_hidden", "head_bottleneck", "batch_size", "steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("warmup_steps", "teacher_temperature_steps", "freeze_last_layer_steps"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
         require(
             self.n_prototypes >= 2,
-            "n_prototypes must be at least 2: one prototype has nothing to choose from",
+            f"n_prototypes must be at least 2 (one leaves nothing to choose from), got {self.n_prototypes}",
         )
         require(self.targets in TARGETS, f"targets must be one of {TARGETS}, got {self.targets!r}")
-        require(self.precision in ("float32", "bfloat16"), f"precision: got {self.precision!r}")
+        require(
+            self.precision in ("float32", "bfloat16"),
+            f'precision must be "float32" or "bfloat16", got {self.precision!r}',
+        )
         require(self.clip > 0, f"clip must be above 0, got {self.clip}")
         self._check_weights()
         self._check_ranges()

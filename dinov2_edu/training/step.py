@@ -46,7 +46,7 @@ class Schedules:
         self.last_layer_lr[: config.freeze_last_layer_steps] = 0.0
         self.weight_decay = cosine_schedule(*config.weight_decay, n)
         self.momentum = cosine_schedule(*config.momentum, n)
-        rising = max(1, min(config.teacher_temperature_steps, n))
+        rising = max(1, config.teacher_temperature_steps)
         self.teacher_temperature = linear_schedule(*config.teacher_temperature, rising, n_total=n)
 
 
@@ -90,8 +90,9 @@ def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> Trai
                 block.compile()
     centers = {name: torch.zeros(config.n_prototypes, device=device) for name in ("cls", "patch")}
     optimizer = build_optimizer(student, config)
-    if is_distributed():  # averages gradients over processes; without iBOT the mask token is never used
-        student = nn.parallel.DistributedDataParallel(student, find_unused_parameters=not config.ibot_weight)
+    if is_distributed():  # averages gradients over processes
+        resting = not (config.dino_weight and config.ibot_weight)  # a head or the mask token gets no gradient
+        student = nn.parallel.DistributedDataParallel(student, find_unused_parameters=resting)
     return TrainState(config, student, teacher, optimizer, centers, Schedules(config))
 
 
@@ -126,19 +127,23 @@ class Batch:
         return cls(global_crops, local_crops if len(local_crops) else None, masks)
 
 
-def draw_batch(images: ByteImages, config: TrainConfig, step: int) -> Batch:
-    """Crop, augment and mask a batch; every random number follows from the seed, the step and the process.
+def draws_of(config: TrainConfig, step: int) -> torch.Generator:
+    """A step's random numbers: they follow from the seed, the step and the process.
 
     So a run that was stopped and resumed sees what it would have seen.
     """
-    seed = (config.seed * 1_000_003 + step) * 4096 + rank()
-    views = multi_crop(images, config.crops, generator=torch.Generator().manual_seed(seed))
+    return torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank())
+
+
+def draw_batch(images: ByteImages, config: TrainConfig, step: int) -> Batch:
+    """Crop, augment and mask a batch, with the draws of the step."""
+    views = multi_crop(images, config.crops, generator=draws_of(config, step))
     masks = None
     if config.ibot_weight:
         masks = mask_batch(
             2 * len(images),
             config.crop_grid,
-            generator=torch.Generator().manual_seed(seed),
+            generator=draws_of(config, step),
             ratio=config.mask_ratio,
             probability=config.mask_probability,
         )
@@ -181,16 +186,17 @@ def compute_losses(state: TrainState, batch: Batch, teacher_temperature: float) 
     require(
         len(batch.global_crops) % 2 == 0, f"wanted two global crops an image, got {len(batch.global_crops)}"
     )
-    read = None
+    read = masks = None
     if batch.masks is not None and config.ibot_weight:
         read = batch.masks.flatten().nonzero().squeeze(1).to(state.device)
         masks = batch.masks.to(state.device)
+    skips = draws_of(config, state.step) if config.vit.drop_path else None
     bf16 = torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     with bf16:
         with torch.no_grad():
             teacher = state.teacher(batch.global_crops, read=read)
         student = state.student(
-            batch.global_crops, batch.local_crops, hidden=masks if read is not None else None, read=read
+            batch.global_crops, batch.local_crops, hidden=masks, read=read, generator=skips
         )
     parts, signs, centers = {}, {}, {}
     targets = make_targets(
@@ -217,7 +223,10 @@ def compute_losses(state: TrainState, batch: Batch, teacher_temperature: float) 
 
 
 def _dino_parts(student: Outputs, targets: Float[Tensor, "g k"], config: TrainConfig) -> dict[str, Tensor]:
-    """The class-token loss, split as the official log splits it; both parts share one number of pairs."""
+    """The class-token loss, split as the official log splits it; both parts share one number of pairs.
+
+    Without local crops that number is 2; the official code, which counts at least one local pair, divides by 3.
+    """
     if not config.dino_weight:
         return {}
     teacher = targets.unflatten(0, (2, -1))  # 2 b k
