@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from test_training_step import TINY, byte_images
@@ -130,6 +131,13 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_missing_gpu_is_not_blamed_on_the_checkpoint(tmp_path):
+    save_checkpoint(build_state(TINY), tmp_path / "checkpoint.pt")
+    with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"):
+        load_checkpoint(tmp_path / "checkpoint.pt", "cuda")
+
+
 def test_a_new_run_starts_where_another_ended():
     images = byte_images(24)
     first = fit(build_state(TINY), images, Watch(**QUIET), until=6)
@@ -186,7 +194,7 @@ def test_an_interrupt_inside_a_step_waits_for_its_end(tmp_path, monkeypatch):
     assert stopped.step == 2  # the warm-up's first step moves nothing
     monkeypatch.undo()
     resumed = fit(load_checkpoint(tmp_path / "checkpoint.pt"), images, Watch(**QUIET))
-    assert same(whole, resumed)
+    assert same(whole, resumed) and whole.history == resumed.history
 
 
 def test_evaluation_is_recorded():
@@ -201,6 +209,7 @@ def test_the_same_seed_learns_the_same():
     losses = fit(build_state(config), byte_images(), Watch(**QUIET)).history["loss"]
     again = fit(build_state(config), byte_images(), Watch(**QUIET)).history["loss"]
     assert losses == again
+    assert losses == pytest.approx([4.6103, 5.5936, 6.9653, 5.3970, 5.4094, 5.8064], rel=1e-3)
     assert fit(build_state(replace(config, seed=1)), byte_images(), Watch(**QUIET)).history["loss"] != losses
     # ln 32 from DINO, half of it from iBOT (half the crops are masked), less or more KoLeo.
     assert losses[0] == pytest.approx(1.5 * math.log(32), rel=0.2)
@@ -373,6 +382,25 @@ def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path):
             for name, value in ours.items():
                 difference = (value - other[name]).abs().max()
                 assert difference < 1e-5, f"{targets}: {name} differs by {difference:.1e}"
+
+
+@pytest.mark.parametrize("alone", ["dino_weight", "ibot_weight", "koleo_weight"])
+def test_one_loss_alone_trains_in_a_process_group(alone):
+    """Though a head, or the mask token, then gets no gradient, which DistributedDataParallel has to be told."""
+    losses = dict.fromkeys(("dino_weight", "ibot_weight", "koleo_weight"), 0.0) | {alone: 1.0}
+    config = replace(without_warm_up("centering"), **losses)
+    batches = [draw_batch(byte_images(), config, step) for step in range(3)]
+
+    def run():
+        state = build_state(config)
+        return [train_step(state, batch)["loss"].item() for batch in batches]
+
+    plain = run()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert run() == pytest.approx(plain, rel=1e-5)
+    finally:
+        dist.destroy_process_group()
 
 
 # --- curves that grow

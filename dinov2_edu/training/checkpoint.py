@@ -54,7 +54,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Tra
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: start the run without resuming")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        # First to the CPU: that a GPU is missing or full is no fault of the file.
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
             f"{path} is cut short or is no checkpoint ({error}): delete it and start again"
@@ -65,7 +66,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Tra
     state.student_network.load_state_dict(content["student"])
     state.teacher.load_state_dict(content["teacher"])
     state.optimizer.load_state_dict(content["optimizer"])
-    state.centers = content["centers"]
+    state.centers = {name: center.to(device) for name, center in content["centers"].items()}
     state.step = content["step"]
     state.history = content["history"]
     return state

@@ -104,10 +104,10 @@ def fit(
             batch = draw_batch(images[chosen], config, state.step)
             with _uninterrupted():
                 record = train_step(state, batch)
-            bar.update()
-            recorded = state.step % watch.log_every == 0 or state.step == last
-            if recorded:
-                _log(state, record, bar)
+                bar.update()
+                recorded = state.step % watch.log_every == 0 or state.step == last
+                if recorded:
+                    _log(state, record, bar)
             if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
                 _append(
                     state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)}
@@ -128,7 +128,7 @@ def fit(
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold an interrupt back until the block is done: half a step would be repeated by the run that goes on."""
+    """Hold an interrupt back until the block is done: half a step would be repeated, and its record missed."""
     if (
         threading.current_thread() is not threading.main_thread()
     ):  # Python delivers interrupts to that one alone
