@@ -68,6 +68,8 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     main(["--folder", str(tmp_path), "--only", "no_koleo"])
     assert (tmp_path / "no_koleo.json").stat().st_mtime_ns == before
     assert "k-NN" in capsys.readouterr().out
+    main(["--folder", str(tmp_path), "--only", "full", "--steps", "4"])  # its own length gives way too
+    assert load_runs(["full"], folder=tmp_path)["full"].config["steps"] == 4
 
 
 @pytest.mark.bad_input

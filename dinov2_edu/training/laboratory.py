@@ -113,8 +113,8 @@ def load_runs(
     return {name: RecordedRun(**json.loads(path.read_text())) for name, path in found.items()}
 
 
-def record(name: str, config: TrainConfig, folder: Path, device: str = "cpu") -> RecordedRun:
-    """Train one experiment and write its file."""
+def record(name: str, config: TrainConfig, folder: Path, *, steps: int | None = None) -> RecordedRun:
+    """Train one experiment, cut to `steps` where they are given, and write its file."""
     train, test = patterns10(10_000), patterns10(2_000, split="test")
     watch = Watch(
         evaluate=knn_evaluator(train, test),
@@ -124,7 +124,10 @@ def record(name: str, config: TrainConfig, folder: Path, device: str = "cpu") ->
         progress=False,
     )
     experiment = (STAGES | EXPERIMENTS)[name]
-    state = fit(build_state(experiment.change(config), device), train.images, watch)
+    config = experiment.change(config)
+    if steps is not None:  # after the change: one experiment has a length of its own
+        config = replace(config, steps=steps)
+    state = fit(build_state(config), train.images, watch)
     history = {key: [float(f"{value:.5g}") for value in values] for key, values in state.history.items()}
     features, labels = _final_features(state, test.subset(range(N_FEATURES)))
     run = RecordedRun(name, experiment.title, state.config.to_dict(), history, features, labels)
@@ -152,14 +155,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="length of each run, to try the command out")
     parser.add_argument("--only", choices=STAGES | EXPERIMENTS, help="train just this one")
     options = parser.parse_args(arguments)
-    config = laboratory_run()
-    if options.steps is not None:
-        config = replace(config, steps=options.steps)
     names = [options.only] if options.only else list(STAGES | EXPERIMENTS)
     for name in names:
         if not (options.folder / f"{name}.json").is_file():
             print(f"{name}: {(STAGES | EXPERIMENTS)[name].title}", flush=True)
-            record(name, config, options.folder)
+            record(name, laboratory_run(), options.folder, steps=options.steps)
     for name, run in load_runs(names, folder=options.folder).items():
         accuracy = run.history["knn"][-1]
         print(f"{name:>14}  k-NN {accuracy:6.1%}  {run.diagnosis.name}: {run.diagnosis.evidence}")
