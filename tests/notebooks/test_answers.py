@@ -92,7 +92,7 @@ PAPER_AND_CODE = {
         ),
         (
             "06_ema",
-            "The learning rate is 0.004 for 1024 images and scales with the *square root* of the batch",
+            "The learning rate is 0.004 for 1,024 images and scales with the *square root* of the batch",
         ),
     ],
     "the popular recipe for attention maps": [
@@ -282,7 +282,7 @@ READERS = {
         {V1: (44, 274)},
         [
             ("faq", "The teacher. It is a mean of many students"),
-            ("06_ema", "That is why the *teacher* is what is evaluated, and what Meta released"),
+            ("06_ema", "That is why the *teacher* is what is evaluated and kept"),
             ("07_training", "**Which network do I keep?** The teacher"),
         ],
     ),
