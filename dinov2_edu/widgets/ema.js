@@ -172,6 +172,9 @@ function paintInPlane(ui, ctx, size, run) {
 
 // ---- the widget -------------------------------------------------------------------------------------------
 
+/** A text that a narrow screen may break after each slash: formulas have no spaces. */
+const breakable = (text) => text.split("/").flatMap((part, i) => (i ? ["/", h("wbr"), part] : [part]));
+
 function comparison(ui) {
   const cells = [0, 1, 2].map(() => [0, 1, 2].map(() => h("td")));
   const heads = ["the teacher's", "measured", "expected in this run", "in a long run"];
@@ -179,7 +182,9 @@ function comparison(ui) {
   ui.root.append(h("table", { class: "dv2-table" },
     h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, cells.map((line, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), line)))));
-  return (rows) => rows.forEach((texts, i) => texts.forEach((text, j) => { cells[i][j].textContent = text; }));
+  return (rows) => rows.forEach((texts, i) => texts.forEach((text, j) => {
+    cells[i][j].replaceChildren(...breakable(text));
+  }));
 }
 
 function sentence(run, { at, momentum, schedule, step, noise }) {

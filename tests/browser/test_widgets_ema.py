@@ -156,3 +156,9 @@ def test_values_from_python_are_shown(ema):
     ema.set(momentum=0.5, at=300)
     assert "At step 300 the momentum is 0.5." in ema.readout()
     assert numbers(ema.said("momentum")) == [0.5]
+
+
+def test_the_table_fits_a_phone_in_a_wide_font(mount):
+    shown = mount(EmaWidget(), width=360)
+    shown.page.add_style_tag(content="body { font-family: 'DejaVu Sans' !important }")
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 360
