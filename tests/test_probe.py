@@ -572,6 +572,14 @@ def test_command_says_when_data_is_missing_and_when_it_was_stopped(at_hand, monk
     assert command.main(at_hand) == 130 and "goes on from here" in capsys.readouterr().err
 
 
+def test_a_size_that_does_not_fit_is_refused_before_anything_is_extracted(backbone, sets, monkeypatch):
+    monkeypatch.setattr(
+        "dinov2_edu.probe.study.extract_features", lambda *_, **__: pytest.fail("extracted first")
+    )
+    with pytest.raises(ValueError, match="multiples of the patch size 8, got 17"):
+        run_study(backbone, *sets, [Preprocessing(size=16), Preprocessing(size=17)])
+
+
 def test_study_needs_labels(backbone, sets):
     images = sets[0].images
     with pytest.raises(ValueError, match="needs labels"):

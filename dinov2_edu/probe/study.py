@@ -115,8 +115,12 @@ def run_study(
         **extraction: `cache_dir`, `on_error` and `options` of `extract_features`.
 
     Raises:
-        ValueError: pictures without labels, and as `extract_features` and `logistic_probe`.
+        ValueError: a size that the patches do not tile (found before anything is extracted), pictures without
+            labels, and as `extract_features` and `logistic_probe`.
     """
+    patch = backbone.model.config.patch_size
+    unfit = ", ".join(str(how.size) for how in preprocessings if how.size % patch)
+    require(not unfit, f"sizes must be multiples of the patch size {patch}, got {unfit}")
     rows = []
     for number, preprocessing in enumerate(preprocessings, start=1):
         if extraction.get("options", ExtractOptions()).progress:
