@@ -440,9 +440,11 @@ def test_study_is_cached_and_its_summary_compares_pairs(backbone, sets, tmp_path
 
 
 def test_the_posts_regression_is_the_plain_call(backbone, sets):
-    (row,) = run_study(
-        backbone, *sets, [Preprocessing(16)], c_grid=(1.0,), options=ExtractOptions(progress=False)
+    half = Preprocessing(16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    row, other = run_study(
+        backbone, *sets, [Preprocessing(16), half], c_grid=(1.0,), options=ExtractOptions(progress=False)
     )
+    assert (row.statistics, other.statistics) == ("ImageNet", "other")
     learn, held = (
         extract_features(
             backbone, one, preprocessing=Preprocessing(16), options=ExtractOptions(progress=False)

@@ -67,8 +67,9 @@ class StudyRow:
 
     @property
     def statistics(self) -> str:
-        """Whose mean and standard deviation normalised the pictures."""
-        return "ImageNet" if tuple(self.preprocessing.mean) == IMAGENET_MEAN else "CIFAR-10"
+        """Whose mean and standard deviation normalised the pictures: a name of `STATISTICS`, or "other"."""
+        pair = tuple(self.preprocessing.mean), tuple(self.preprocessing.std)
+        return next((name for name, known in STATISTICS.items() if known == pair), "other")
 
 
 def study_preprocessings(sizes: Sequence[int], smallest_side: int) -> list[Preprocessing]:
