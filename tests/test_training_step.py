@@ -196,6 +196,10 @@ def test_stochastic_depth_follows_the_seed_and_the_step():
     assert compute_losses(state, batch, 0.05).total != first
 
 
+def test_the_largest_seed_can_be_drawn_from():
+    draw_batch(byte_images(), replace(TINY, seed=2**32 - 1), TINY.steps - 1)
+
+
 def test_a_short_run_cuts_the_rise_of_the_temperature_off():
     """As the official code: the slope belongs to the duration asked for, not to the length of the run."""
     config = replace(TINY, teacher_temperature=(0.04, 0.07), teacher_temperature_steps=31)
@@ -237,6 +241,7 @@ def test_bfloat16_stays_near_float32():
         ({"n_prototypes": 0}, "at least 2 .*got 0"),
         ({"precision": "float16"}, '"float32" or "bfloat16", got \'float16\''),
         ({"lr": (0.0, 0.0)}, "learning rate must be above 0"),
+        ({"seed": 2**33}, r"between 0 and 2\*\*32 - 1, got 8589934592"),
         ({"vit": replace(TINY.vit, patch_size=16, img_size=16)}, "not a multiple of the patch size 16"),
     ],
 )

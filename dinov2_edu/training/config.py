@@ -96,6 +96,7 @@ class TrainConfig:
             f'precision must be "float32" or "bfloat16", got {self.precision!r}',
         )
         require(self.clip > 0, f"clip must be above 0, got {self.clip}")
+        require(0 <= self.seed < 2**32, f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
         self._check_weights()
         self._check_ranges()
         patch = self.vit.patch_size
