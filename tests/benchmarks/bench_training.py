@@ -2,18 +2,19 @@
 
 The same work on both sides: ViT of width 192, depth 6, patch 4; 2 crops of 32 and 6 of 16 pixels; batch 64; 4,096
 prototypes, one head for class tokens and patches; centred targets; DINO, iBOT and KoLeo; AdamW and a moving average.
-lightly's parts are put together as in its own DINOv2 example. Needs the extra `bench`.
+lightly's parts are put together as in its own DINOv2 example. A second row has the paper's stochastic depth on both
+sides: timm computes a branch and multiplies it by 0, ours does not compute it. Needs the extra `bench`.
 """
 
 import argparse
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
 from lightly.models.modules import DINOv2ProjectionHead, MaskedVisionTransformerTIMM
-from lightly.models.utils import random_block_mask, update_momentum
+from lightly.models.utils import random_block_mask, update_drop_path_rate, update_momentum
 from lightly.transforms import DINOTransform
 from pairs import WIDTH, chip, compare, header, seconds
 from PIL import Image
@@ -70,9 +71,10 @@ def peer_network() -> torch.nn.ModuleDict:
 class PeerStep:
     """A DINOv2 step put together from lightly's modules and losses on a timm backbone."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, drop_path: float = 0.0) -> None:
         self.student, self.teacher = peer_network(), peer_network()  # its weight norm cannot be deep-copied
         self.teacher.load_state_dict(self.student.state_dict())
+        update_drop_path_rate(self.student["backbone"].vit, drop_path, mode="uniform")
         self.teacher.requires_grad_(False).eval()
         self.dino, self.ibot, self.koleo = DINOLoss(4096), IBOTPatchLoss(4096), KoLeoLoss()
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-3)
@@ -127,11 +129,23 @@ def bench_augmentation(images: torch.Tensor, rounds: int) -> None:
     compare("augmentation, 8 views (images/s)", len(images), theirs, ours, ">= 8", rounds)
 
 
-def bench_step(images: torch.Tensor, theirs: str, ours: str, wanted: str, rounds: int) -> None:
+@dataclass(frozen=True)
+class Pair:
+    """What each side of a comparison of steps runs with; `drop_path` is the student's, on both."""
+
+    theirs: str
+    ours: str
+    wanted: str = ""
+    drop_path: float = 0.0
+
+
+def bench_step(images: torch.Tensor, pair: Pair, rounds: int) -> None:
     """The whole step from bytes to new weights, lightly's parts in one precision and ours in another."""
     images = images[: N_BATCHES * BATCH]
-    peer, loader = PeerStep(theirs), lightly_views(images)
-    state = build_state(replace(CONFIG, precision=ours))
+    peer, loader = PeerStep(pair.theirs, pair.drop_path), lightly_views(images)
+    state = build_state(
+        replace(CONFIG, precision=pair.ours, vit=replace(CONFIG.vit, drop_path=pair.drop_path))
+    )
 
     def their_epoch() -> None:
         for views in loader:
@@ -141,8 +155,10 @@ def bench_step(images: torch.Tensor, theirs: str, ours: str, wanted: str, rounds
         for batch in images.split(BATCH):
             train_step(state, draw_batch(batch, state.config, state.step))
 
-    name = f"whole step, lightly {theirs}, ours {ours} (images/s)"
-    compare(name, len(images), their_epoch, our_epoch, wanted, rounds)
+    name = f"whole step, lightly {pair.theirs}, ours {pair.ours} (images/s)"
+    if pair.drop_path:
+        name = f"  both with the paper's drop path of {pair.drop_path} (images/s)"
+    compare(name, len(images), their_epoch, our_epoch, pair.wanted, rounds)
 
 
 def bench_networks(images: torch.Tensor, precision: str, rounds: int) -> None:
@@ -179,7 +195,9 @@ def where_time_goes(images: torch.Tensor, precision: str) -> None:
     product = 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(10)) / 1e9
     speed = counter.get_total_flops() / took / 1e9
     share = f"{speed:.0f} GFLOP/s, {speed / product:.0%} of the {product:.0f} in a 2048^3 product"
-    print(f"{precision}: {took:.2f} s a step, {share}")
+    print(f"{precision}: {took:.2f} s a step, {BATCH / took:.1f} images/s, {share}")
+    least = counter.get_total_flops() / 1e9 / product
+    print(f"  its matrix products alone, at that speed: {least:.2f} s, {BATCH / least:.1f} images/s at most")
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         step()
     spent = Counter()
@@ -203,16 +221,11 @@ def main() -> None:
     if options.only in (None, "augmentation"):
         bench_augmentation(images, options.rounds)
     if options.only in (None, "step"):
-        bench_step(
-            images,
-            "float32",
-            "float32",
-            "" if units else ">= 1.9 where there are bfloat16 units",
-            options.rounds,
-        )
+        pairs = [Pair("float32", "float32", "" if units else ">= 1.9 where there are bfloat16 units")]
         if units:
-            bench_step(images, "bfloat16", "bfloat16", "", options.rounds)
-            bench_step(images, "float32", "bfloat16", ">= 1.9", options.rounds)
+            pairs += [Pair("bfloat16", "bfloat16"), Pair("float32", "bfloat16", ">= 1.9")]
+        for pair in [*pairs, replace(pairs[-1], wanted="", drop_path=0.3)]:
+            bench_step(images, pair, options.rounds)
         bench_networks(images, "float32", options.rounds)
     if options.only in (None, "time"):
         where_time_goes(images, "bfloat16" if units else "float32")
