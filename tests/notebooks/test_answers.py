@@ -235,8 +235,8 @@ READERS = {
     "collapse at exactly ln K": (
         {V1: (43,), V2: (407,)},
         [
-            ("faq", "8.3177 is ln 4096"),
-            ("05_losses", "$\\ln 4096 = 8.3177$ is the same message from a smaller head"),
+            ("faq", "8.3178 is ln 4096"),
+            ("05_losses", "$\\ln 4096 = 8.3178$ is the same message from a smaller head"),
             ("07_training", "**The loss sits at exactly $\\ln K$.**"),
         ],
     ),
