@@ -6,16 +6,9 @@ from dinov2_edu.training.diagnosis import Diagnosis, diagnose
 from dinov2_edu.training.evaluation import knn_evaluator
 from dinov2_edu.training.loop import TrainingStopped, Watch, fit
 from dinov2_edu.training.network import Network, Outputs
-from dinov2_edu.training.presets import cifar10_highres_run, cifar10_run, patterns10_run
-from dinov2_edu.training.step import (
-    Batch,
-    Losses,
-    TrainState,
-    build_state,
-    compute_losses,
-    draw_batch,
-    train_step,
-)
+from dinov2_edu.training.presets import cifar10_run, cifar10_second_run, patterns10_run
+from dinov2_edu.training.state import TrainState, build_state
+from dinov2_edu.training.step import Batch, Losses, compute_losses, draw_batch, train_step
 
 __all__ = [
     "Batch",
@@ -28,8 +21,8 @@ __all__ = [
     "TrainingStopped",
     "Watch",
     "build_state",
-    "cifar10_highres_run",
     "cifar10_run",
+    "cifar10_second_run",
     "compute_losses",
     "diagnose",
     "draw_batch",

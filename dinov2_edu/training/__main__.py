@@ -19,7 +19,7 @@ from dinov2_edu.training.loop import Watch, fit
 from dinov2_edu.training.presets import PRESETS
 from dinov2_edu.training.processes import process_group, rank
 from dinov2_edu.training.sparklines import TerminalCurves
-from dinov2_edu.training.step import TrainState, build_state
+from dinov2_edu.training.state import TrainState, build_state
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

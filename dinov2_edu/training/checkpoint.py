@@ -8,7 +8,7 @@ import torch
 
 from dinov2_edu.shapes import require
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.step import TrainState, build_state
+from dinov2_edu.training.state import TrainState, build_state
 
 FORMAT = 1
 

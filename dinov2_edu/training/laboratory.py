@@ -22,7 +22,7 @@ from dinov2_edu.training.diagnosis import Diagnosis, diagnose
 from dinov2_edu.training.evaluation import knn_evaluator
 from dinov2_edu.training.loop import Watch, fit
 from dinov2_edu.training.presets import patterns10_run
-from dinov2_edu.training.step import TrainState, build_state
+from dinov2_edu.training.state import TrainState, build_state
 
 RUNS_FOLDER = Path(__file__).parents[1] / "assets" / "runs"
 N_FEATURES = 100

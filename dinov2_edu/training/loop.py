@@ -18,7 +18,8 @@ from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import NOTHING_TOLD, diagnose
 from dinov2_edu.training.processes import rank, world_size
-from dinov2_edu.training.step import TrainState, draw_batch, images_per_process, train_step
+from dinov2_edu.training.state import TrainState
+from dinov2_edu.training.step import draw_batch, images_per_process, train_step
 
 _NOT_FINITE = (
     "lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite. "

@@ -15,7 +15,7 @@ from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
 from dinov2_edu.training.checkpoint import load_checkpoint
-from dinov2_edu.training.step import TrainState
+from dinov2_edu.training.state import TrainState
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import ASSETS, load_backbone, save_book_checkpoint
 
@@ -74,7 +74,7 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
         "data": f"{train.name}, without labels",
         "measured_on": f"{len(train):,} labelled training pictures, {test.name}",
         "weights": "teacher, half precision",
-        "seed": states[-1].config.seed,
+        "seeds": [state.config.seed for state in states],
         "hours": hours,
         "device": device,
         "torch": torch.__version__,

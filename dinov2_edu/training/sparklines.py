@@ -6,7 +6,7 @@ from itertools import pairwise
 from tqdm import tqdm
 
 from dinov2_edu.shapes import require
-from dinov2_edu.training.step import TrainState
+from dinov2_edu.training.state import TrainState
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 

@@ -1,0 +1,92 @@
+"""What a run holds and changes: both networks, the optimiser, centres, schedules, step and history.
+
+Source: `SSLMetaArch` and `build_optimizer`, `build_schedulers` in official `dinov2/train/` @ b8931f7.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dinov2_edu.ema import make_teacher
+from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_multipliers
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.network import Network
+from dinov2_edu.training.processes import is_distributed
+
+
+class Schedules:
+    """What changes with the step: learning rate, weight decay, momentum, teacher temperature (arrays by step)."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        n = config.steps
+        self.lr = cosine_schedule(*config.lr, n, warmup_steps=config.warmup_steps)
+        self.last_layer_lr = self.lr.copy()
+        self.last_layer_lr[: config.freeze_last_layer_steps] = 0.0
+        self.weight_decay = cosine_schedule(*config.weight_decay, n)
+        self.momentum = cosine_schedule(*config.momentum, n)
+        rising = max(1, config.teacher_temperature_steps)
+        self.teacher_temperature = linear_schedule(*config.teacher_temperature, rising, n_total=n)
+
+
+@dataclass
+class TrainState:
+    """Everything that a run changes. Only `train_step` does."""
+
+    config: TrainConfig
+    student: nn.Module
+    teacher: Network
+    optimizer: torch.optim.Optimizer
+    centers: dict[str, Float[Tensor, " k"]]
+    schedules: Schedules
+    step: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return self.centers["cls"].device
+
+    @property
+    def student_network(self) -> Network:
+        """The student without the wrapper of DistributedDataParallel."""
+        return getattr(self.student, "module", self.student)
+
+
+def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> TrainState:
+    """A fresh run: seeded student, its copy as teacher, AdamW, centres at zero.
+
+    In a process group the student is wrapped in DistributedDataParallel.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        student = Network(config)
+    student = student.to(device).train()
+    teacher = make_teacher(student)
+    if config.compile:
+        for network in (student, teacher):
+            for block in network.backbone.blocks:
+                block.compile()
+    centers = {name: torch.zeros(config.n_prototypes, device=device) for name in ("cls", "patch")}
+    optimizer = build_optimizer(student, config)
+    if is_distributed():  # averages gradients over processes
+        resting = not (config.dino_weight and config.ibot_weight)  # a head or the mask token gets no gradient
+        student = nn.parallel.DistributedDataParallel(student, find_unused_parameters=resting)
+    return TrainState(config, student, teacher, optimizer, centers, Schedules(config))
+
+
+def build_optimizer(student: Network, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW with a group for each pair of multipliers, so that a schedule is one number a group.
+
+    Each group carries `lr_multiplier`, `wd_multiplier` and `is_last_layer`, which `train_step` reads.
+    """
+    multipliers = parameter_multipliers(
+        student, layer_decay=config.layer_decay, patch_embed_multiplier=config.patch_embed_multiplier
+    )
+    groups: dict[tuple, list[nn.Parameter]] = {}
+    for name, parameter in student.named_parameters():
+        groups.setdefault((*multipliers[name], "last_layer" in name), []).append(parameter)
+    keys = ("lr_multiplier", "wd_multiplier", "is_last_layer")
+    described = [{"params": params, **dict(zip(keys, key, strict=True))} for key, params in groups.items()]
+    return torch.optim.AdamW(described, lr=config.lr[0], betas=(0.9, 0.999), fused=True)
