@@ -39,7 +39,7 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
 
     Args:
         model: the backbone, usually the teacher's.
-        card: what a reader should know (data, seed, hours, curves, accuracies) as numbers, strings, lists and
+        card: what a reader should know (data, seeds, hours, curves, accuracies) as numbers, strings, lists and
             dicts; the model's sizes are added as "config".
         folder: where to write, made if absent; `ASSETS` if None.
 

@@ -193,10 +193,10 @@ def where_time_goes(images: torch.Tensor, precision: str) -> None:
     took = min(seconds(step) for _ in range(5))
     a, b = (torch.randn(2048, 2048).to(getattr(torch, precision)) for _ in range(2))
     product = 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(10)) / 1e9
-    speed = counter.get_total_flops() / took / 1e9
+    work = counter.get_total_flops() / 1e9
+    speed, least = work / took, work / product
     share = f"{speed:.0f} GFLOP/s, {speed / product:.0%} of the {product:.0f} in a 2048^3 product"
     print(f"{precision}: {took:.2f} s a step, {BATCH / took:.1f} images/s, {share}")
-    least = counter.get_total_flops() / 1e9 / product
     print(f"  its matrix products alone, at that speed: {least:.2f} s, {BATCH / least:.1f} images/s at most")
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         step()
