@@ -126,7 +126,7 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def live_curves(every: int = 5) -> Callable[[Any], None]:
-    """A callback for `Watch.on_log` of `dinov2_edu.training`: the curves of a run, in one figure that grows in place.
+    """A callback for `training.FitOptions.on_log`: the curves of a run, in one figure that grows in place.
 
     Args:
         every: records between two drawings; the last record of the run is always drawn.

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dinov2_edu.data import load_cifar10
-from dinov2_edu.training import TrainConfig, cifar10_run, cifar10_second_run, knn_evaluator
+from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.presets import cifar10_run, cifar10_second_run
+from dinov2_edu.training import TrainConfig
 from dinov2_edu.vit import BOOK_VIT
 from dinov2_edu.weights import ASSETS, load_backbone, read_book_card
 

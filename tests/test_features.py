@@ -39,7 +39,6 @@ from dinov2_edu.features import (
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 from dinov2_edu.vit import VisionTransformer, ViTConfig
-from dinov2_edu.weights import LoadedBackbone
 
 CONFIG = ViTConfig(img_size=16, patch_size=8, width=16, depth=3, heads=2, n_registers=2, layer_scale=None)
 SMALL = Preprocessing(size=16)
@@ -234,8 +233,8 @@ def test_a_batch_that_does_not_fit_is_halved(model, pictures):
 
 
 def test_provenance_names_what_made_the_numbers(model, pictures):
-    loaded = LoadedBackbone(model, "toy {1}", "")
-    text = extract_features(loaded, pictures, preprocessing=SMALL, options=options()).provenance
+    model.name = "toy {1}"
+    text = extract_features(model, pictures, preprocessing=SMALL, options=options()).provenance
     for part in ("toy {1}", "width 16", "noise, 23 pictures", str(SMALL), "float32 on cpu", "images/s"):
         assert part in text
 

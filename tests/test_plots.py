@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image, ImageFont
 
+from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots import charts, panels, pictures, scores, style, views
 from dinov2_edu.plots.diagrams import (
     DIAGRAMS,
@@ -32,7 +33,6 @@ from dinov2_edu.plots.diagrams import (
     diagram_views,
     hero,
 )
-from dinov2_edu.plots.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots.svg import Box, Canvas
 from dinov2_edu.probe.report import calibrate
 

@@ -16,6 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from dinov2_edu.data import DataUnavailable, ImageSet, patterns10
+from dinov2_edu.experiments import probe as command
+from dinov2_edu.experiments.study import run_study, study_preprocessings
+from dinov2_edu.experiments.study_text import study_summary, study_table
 from dinov2_edu.features import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -36,11 +39,8 @@ from dinov2_edu.probe import (
     nearest,
     wilson_interval,
 )
-from dinov2_edu.probe import __main__ as command
 from dinov2_edu.probe import knn as knn_module
 from dinov2_edu.probe.logistic import _carried_over, _Fit
-from dinov2_edu.probe.study import run_study, study_preprocessings
-from dinov2_edu.probe.study_text import study_summary, study_table
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights import LoadedBackbone
 
@@ -385,7 +385,9 @@ def test_settings_that_cannot_be_used():
 def backbone():
     torch.manual_seed(0)
     config = ViTConfig(img_size=16, patch_size=8, width=16, depth=2, heads=2, layer_scale=None)
-    return LoadedBackbone(VisionTransformer(config).eval(), "toy", "A toy stands in.")
+    model = VisionTransformer(config).eval()
+    model.name = "toy"
+    return LoadedBackbone(model, "toy", "A toy stands in.")
 
 
 @pytest.fixture
@@ -407,8 +409,8 @@ def test_study_lists_every_combination_once():
 def test_study_is_cached_and_its_summary_compares_pairs(backbone, sets, tmp_path):
     preprocessings = study_preprocessings((8, 24), 16)
     quiet = {"cache_dir": tmp_path, "options": ExtractOptions(progress=False)}
-    rows = run_study(backbone, *sets, preprocessings, c_grid=(1e-3, 1.0), **quiet)
-    again = run_study(backbone, *sets, preprocessings[:3], c_grid=(1e-3, 1.0), **quiet)
+    rows = run_study(backbone.model, *sets, preprocessings, c_grid=(1e-3, 1.0), **quiet)
+    again = run_study(backbone.model, *sets, preprocessings[:3], c_grid=(1e-3, 1.0), **quiet)
     assert len(rows) == len(preprocessings) == 14
     assert [row.report.accuracy for row in rows[:3]] == [row.report.accuracy for row in again]
     assert all("read from the cache" in row.provenance for row in again)
@@ -442,12 +444,16 @@ def test_study_is_cached_and_its_summary_compares_pairs(backbone, sets, tmp_path
 def test_the_posts_regression_is_the_plain_call(backbone, sets):
     half = Preprocessing(16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     row, other = run_study(
-        backbone, *sets, [Preprocessing(16), half], c_grid=(1.0,), options=ExtractOptions(progress=False)
+        backbone.model,
+        *sets,
+        [Preprocessing(16), half],
+        c_grid=(1.0,),
+        options=ExtractOptions(progress=False),
     )
     assert (row.statistics, other.statistics) == ("ImageNet", "other")
     learn, held = (
         extract_features(
-            backbone, one, preprocessing=Preprocessing(16), options=ExtractOptions(progress=False)
+            backbone.model, one, preprocessing=Preprocessing(16), options=ExtractOptions(progress=False)
         )
         for one in sets
     )
@@ -461,10 +467,10 @@ def test_the_publishing_workflow_runs_the_study():
         (Path(__file__).parents[1] / ".github/workflows/publish.yml").read_text("utf-8")
     )
     steps = workflow["jobs"]["build"]["steps"]
-    (step,) = [step for step in steps if "dinov2_edu.probe" in step.get("run", "")]
-    line = next(line for line in step["run"].splitlines() if "dinov2_edu.probe" in line)
-    arguments = command._parser().parse_args(shlex.split(line.split("dinov2_edu.probe")[1].split(">")[0]))
-    assert arguments.study and arguments.weights == "vits14" and OFFICIAL_EVAL.size in arguments.sizes
+    (step,) = [step for step in steps if "dinov2_edu study" in step.get("run", "")]
+    line = next(line for line in step["run"].splitlines() if "dinov2_edu study" in line)
+    arguments = command._parser().parse_args(shlex.split(line.split("dinov2_edu study")[1].split(">")[0]))
+    assert arguments.weights == "vits14" and OFFICIAL_EVAL.size in arguments.sizes
     assert step["continue-on-error"]  # where the network gives no weights the book appears all the same
     uploaded = next(step for step in steps if "upload-pages" in step.get("uses", ""))["with"]["path"]
     assert f"mv study.txt study.csv {uploaded}/" in step["run"]
@@ -497,7 +503,7 @@ def test_command_probes_several_layers(at_hand, capsys, backbone, sets):
     few = [sets[0].subset(range(60)), sets[1]]
     wide = ExtractOptions(n_layers=2, progress=False)
     learn, held = (
-        extract_features(backbone, one, preprocessing=Preprocessing(16), options=wide) for one in few
+        extract_features(backbone.model, one, preprocessing=Preprocessing(16), options=wide) for one in few
     )
     expected = logistic_probe(learn.linear_eval, learn.labels, c_grid=(0.01,))
     line = next(line for line in out.splitlines() if line.startswith("class tokens of the last 2 blocks"))
@@ -576,19 +582,21 @@ def test_command_says_when_data_is_missing_and_when_it_was_stopped(at_hand, monk
 
 def test_a_size_that_does_not_fit_is_refused_before_anything_is_extracted(backbone, sets, monkeypatch):
     monkeypatch.setattr(
-        "dinov2_edu.probe.study.extract_features", lambda *_, **__: pytest.fail("extracted first")
+        "dinov2_edu.experiments.study.extract_features", lambda *_, **__: pytest.fail("extracted first")
     )
     with pytest.raises(ValueError, match="multiples of the patch size 8, got 17"):
-        run_study(backbone, *sets, [Preprocessing(size=16), Preprocessing(size=17)])
+        run_study(backbone.model, *sets, [Preprocessing(size=16), Preprocessing(size=17)])
 
 
 def test_study_needs_labels(backbone, sets):
     images = sets[0].images
     with pytest.raises(ValueError, match="needs labels"):
-        run_study(backbone, images, images, [Preprocessing(size=16)], options=ExtractOptions(progress=False))
+        run_study(
+            backbone.model, images, images, [Preprocessing(size=16)], options=ExtractOptions(progress=False)
+        )
 
 
 def test_image_sets_of_one_class_are_refused(backbone, sets):
     one = ImageSet(sets[0].images[:8], torch.zeros(8, dtype=torch.int64), ("a",), "one class")
     with pytest.raises(ValueError, match="one class only"):
-        run_study(backbone, one, one, [Preprocessing(size=16)], options=ExtractOptions(progress=False))
+        run_study(backbone.model, one, one, [Preprocessing(size=16)], options=ExtractOptions(progress=False))

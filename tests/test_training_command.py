@@ -8,8 +8,9 @@ import torch
 from test_training_step import TINY
 
 from dinov2_edu.data import ImageSet
-from dinov2_edu.training import __main__ as train_command
-from dinov2_edu.training import build_state, load_checkpoint, publish, start_from
+from dinov2_edu.experiments import publish
+from dinov2_edu.experiments import train as train_command
+from dinov2_edu.training import build_state, load_checkpoint, start_from
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer
 from dinov2_edu.weights import load_state, read_book_checkpoint
 

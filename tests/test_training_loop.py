@@ -18,17 +18,18 @@ from test_training_step import TINY, byte_images
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.ema import update_teacher
+from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.sparklines import TerminalCurves, sparkline
 from dinov2_edu.notebook import live_curves
 from dinov2_edu.plots.style import Figure
 from dinov2_edu.training import (
     Batch,
+    FitOptions,
     TrainingStopped,
-    Watch,
     build_state,
     diagnose,
     draw_batch,
     fit,
-    knn_evaluator,
     load_checkpoint,
     save_checkpoint,
     start_from,
@@ -36,7 +37,6 @@ from dinov2_edu.training import (
 )
 from dinov2_edu.training import step as step_module
 from dinov2_edu.training.loop import EpochOrder
-from dinov2_edu.training.sparklines import TerminalCurves, sparkline
 
 QUIET = {"log_every": 1, "progress": False, "stop_on_collapse": False}
 
@@ -56,11 +56,11 @@ def same(one, other) -> bool:
 @pytest.mark.parametrize("stop", [1, 7, 19])
 def test_stopping_and_resuming_changes_nothing(tmp_path, stop):
     images = byte_images(24)
-    whole = fit(build_state(TINY), images, Watch(**QUIET))
-    fit(build_state(TINY), images, Watch(**QUIET, folder=tmp_path), until=stop)
+    whole = fit(build_state(TINY), images, FitOptions(**QUIET))
+    fit(build_state(TINY), images, FitOptions(**QUIET, folder=tmp_path), until=stop)
     resumed = load_checkpoint(tmp_path / "checkpoint.pt")
     assert resumed.step == stop
-    fit(resumed, images, Watch(**QUIET))
+    fit(resumed, images, FitOptions(**QUIET))
     assert same(whole, resumed)
     assert whole.history == resumed.history
 
@@ -69,11 +69,11 @@ RUN = """
 import sys, torch
 from test_training_loop import QUIET, TINY, byte_images
 from pathlib import Path
-from dinov2_edu.training import Watch, build_state, fit, load_checkpoint
+from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint
 folder = Path(sys.argv[1])
 path = folder / "checkpoint.pt"
 state = load_checkpoint(path) if path.exists() else build_state(TINY)
-watch = Watch(**QUIET, folder=folder, checkpoint_every=1, on_log=lambda s: print(s.step, flush=True))
+watch = FitOptions(**QUIET, folder=folder, checkpoint_every=1, on_log=lambda s: print(s.step, flush=True))
 fit(state, byte_images(24), watch)
 """
 
@@ -97,7 +97,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path):
         process.wait()
     assert start().wait(timeout=120) == 0
     resumed = load_checkpoint(tmp_path / "checkpoint.pt")
-    assert same(fit(build_state(TINY), byte_images(24), Watch(**QUIET)), resumed)
+    assert same(fit(build_state(TINY), byte_images(24), FitOptions(**QUIET)), resumed)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == ["checkpoint.pt"]
 
 
@@ -140,7 +140,7 @@ def test_a_missing_gpu_is_not_blamed_on_the_checkpoint(tmp_path):
 
 def test_a_new_run_starts_where_another_ended():
     images = byte_images(24)
-    first = fit(build_state(TINY), images, Watch(**QUIET), until=6)
+    first = fit(build_state(TINY), images, FitOptions(**QUIET), until=6)
     larger = replace(
         TINY, crops=replace(TINY.crops, global_size=TINY.crops.global_size * 2), steps=3, warmup_steps=1
     )
@@ -148,7 +148,7 @@ def test_a_new_run_starts_where_another_ended():
     assert same(first, second) and second.step == 0 and not second.history
     assert second.config == larger and not second.optimizer.state
     before = [tensor.clone() for tensor in weights(first)]
-    fit(second, images, Watch(**QUIET))
+    fit(second, images, FitOptions(**QUIET))
     assert second.step == 3 and not same(first, second)
     assert all(torch.equal(a, b) for a, b in zip(before, weights(first), strict=True)), (
         "the first is left alone"
@@ -175,14 +175,14 @@ def test_interrupting_keeps_what_was_learnt(tmp_path):
         if state.step == 3:
             raise KeyboardInterrupt
 
-    state = fit(build_state(TINY), byte_images(), Watch(**QUIET, folder=tmp_path, on_log=interrupt))
+    state = fit(build_state(TINY), byte_images(), FitOptions(**QUIET, folder=tmp_path, on_log=interrupt))
     assert state.step == 3 and load_checkpoint(tmp_path / "checkpoint.pt").step == 3
 
 
 def test_an_interrupt_inside_a_step_waits_for_its_end(tmp_path, monkeypatch):
     """Ctrl-C between the student's update and the teacher's: the step is finished, and going on changes nothing."""
     images = byte_images(24)
-    whole = fit(build_state(TINY), images, Watch(**QUIET))
+    whole = fit(build_state(TINY), images, FitOptions(**QUIET))
 
     def interrupted_update(teacher, student, momentum):
         if not torch.equal(student.backbone.cls_token, build_state(TINY).student.backbone.cls_token):
@@ -190,15 +190,15 @@ def test_an_interrupt_inside_a_step_waits_for_its_end(tmp_path, monkeypatch):
         update_teacher(teacher, student, momentum)
 
     monkeypatch.setattr(step_module, "update_teacher", interrupted_update)
-    stopped = fit(build_state(TINY), images, Watch(**QUIET, folder=tmp_path))
+    stopped = fit(build_state(TINY), images, FitOptions(**QUIET, folder=tmp_path))
     assert stopped.step == 2  # the warm-up's first step moves nothing
     monkeypatch.undo()
-    resumed = fit(load_checkpoint(tmp_path / "checkpoint.pt"), images, Watch(**QUIET))
+    resumed = fit(load_checkpoint(tmp_path / "checkpoint.pt"), images, FitOptions(**QUIET))
     assert same(whole, resumed) and whole.history == resumed.history
 
 
 def test_evaluation_is_recorded():
-    watch = Watch(**QUIET, evaluate=lambda backbone: float(backbone.config.width), evaluate_every=8)
+    watch = FitOptions(**QUIET, evaluate=lambda backbone: float(backbone.config.width), evaluate_every=8)
     history = fit(build_state(TINY), byte_images(), watch).history
     assert history["knn_step"] == [8, 16, 20] and history["knn"] == [24.0] * 3
 
@@ -206,11 +206,14 @@ def test_evaluation_is_recorded():
 def test_the_same_seed_learns_the_same():
     """The seeded toy run, pinned: a refactor that changes a number is noticed."""
     config = replace(TINY, steps=6)
-    losses = fit(build_state(config), byte_images(), Watch(**QUIET)).history["loss"]
-    again = fit(build_state(config), byte_images(), Watch(**QUIET)).history["loss"]
+    losses = fit(build_state(config), byte_images(), FitOptions(**QUIET)).history["loss"]
+    again = fit(build_state(config), byte_images(), FitOptions(**QUIET)).history["loss"]
     assert losses == again
     assert losses == pytest.approx([4.6103, 5.5936, 6.9653, 5.3970, 5.4094, 5.8064], rel=1e-3)
-    assert fit(build_state(replace(config, seed=1)), byte_images(), Watch(**QUIET)).history["loss"] != losses
+    assert (
+        fit(build_state(replace(config, seed=1)), byte_images(), FitOptions(**QUIET)).history["loss"]
+        != losses
+    )
     # ln 32 from DINO, half of it from iBOT (half the crops are masked), less or more KoLeo.
     assert losses[0] == pytest.approx(1.5 * math.log(32), rel=0.2)
 
@@ -239,7 +242,7 @@ def test_too_few_images_and_bad_watches_are_refused():
     with pytest.raises(ValueError, match="7 images are fewer than a batch of 8"):
         fit(build_state(TINY), byte_images(7))
     with pytest.raises(ValueError, match="log_every must be at least 1"):
-        Watch(log_every=0)
+        FitOptions(log_every=0)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -248,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with torch.no_grad():
         state.student.backbone.norm.weight.fill_(torch.nan)
     with pytest.raises(TrainingStopped, match=r"not a finite number at step 1.*lower the learning rate"):
-        fit(state, byte_images(), Watch(**QUIET, folder=tmp_path))
+        fit(state, byte_images(), FitOptions(**QUIET, folder=tmp_path))
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 0
 
 
@@ -258,7 +261,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     state = build_state(TINY)
     with torch.no_grad():
         state.student.backbone.norm.weight.fill_(torch.nan)
-    watch = Watch(**{**QUIET, "log_every": 5}, folder=tmp_path, checkpoint_every=1)
+    watch = FitOptions(**{**QUIET, "log_every": 5}, folder=tmp_path, checkpoint_every=1)
     with pytest.raises(TrainingStopped, match=r"a weight is not a finite number after step 1.*warm up"):
         fit(state, byte_images(), watch)
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 0
@@ -278,7 +281,7 @@ def test_a_run_that_collapses_after_learning_is_stopped():
         for network in (state.teacher, state.student):
             network.dino_head.last_layer.weight_g.zero_()
     with pytest.raises(TrainingStopped, match=r"collapsed at step 1.*uniform"):
-        fit(state, byte_images(), Watch(log_every=1, progress=False))
+        fit(state, byte_images(), FitOptions(log_every=1, progress=False))
 
 
 def curves(entropy: float, mean: float, spread: float = 0.9, loss: float = 5.0) -> dict:
@@ -414,7 +417,7 @@ def test_a_sparkline_rises_and_falls_with_its_curve():
 
 
 def test_terminal_curves_grow_with_the_run(capsys):
-    watch = Watch(**QUIET, evaluate=lambda _: 0.25, evaluate_every=2)
+    watch = FitOptions(**QUIET, evaluate=lambda _: 0.25, evaluate_every=2)
     watch.on_log = TerminalCurves(every=2)
     fit(build_state(replace(TINY, steps=4)), byte_images(), watch)
     first, second = capsys.readouterr().out.split("after step ")[1:]
@@ -434,7 +437,7 @@ def shell():
 def test_live_curves_are_one_output_that_is_updated(shell, monkeypatch):
     drawn, encoded = [], Figure.encoded
     monkeypatch.setattr(Figure, "encoded", lambda figure: drawn.append(figure) or encoded(figure))
-    watch = Watch(**QUIET, on_log=live_curves(every=2))
+    watch = FitOptions(**QUIET, on_log=live_curves(every=2))
     with capture_output() as captured:
         fit(build_state(replace(TINY, steps=5)), byte_images(), watch)
     first, *later = captured.outputs  # after steps 2, 4 and, the last, 5

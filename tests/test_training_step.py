@@ -149,7 +149,7 @@ def test_targets_use_the_centre_of_before():
     state.centers["cls"] = logits.mean(dim=0)
     with torch.no_grad():
         second = compute_losses(state, batch, 0.05)
-    assert second.signs["target_entropy"] > first.signs["target_entropy"]
+    assert second.metrics["target_entropy"] > first.metrics["target_entropy"]
 
 
 def test_make_targets_names_three_methods():

@@ -10,7 +10,7 @@ from dinov2_edu.vit import (
     Tokens,
     VisionTransformer,
     ViTConfig,
-    add_for_some,
+    stochastic_depth,
     vit_base,
     vit_giant2,
     vit_large,
@@ -279,7 +279,7 @@ def test_bfloat16_training_attention_is_the_fused_one():
 def test_stochastic_depth_keeps_the_expectation():
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(10, 3, 4)
-    draws = torch.stack([add_for_some(tokens, torch.ones_like, 0.4, generator) for _ in range(2000)])
+    draws = torch.stack([stochastic_depth(tokens, torch.ones_like, 0.4, generator) for _ in range(2000)])
     added = (draws - tokens).mean(dim=(0, 2, 3))
     torch.testing.assert_close(added, torch.ones(10), atol=0.07, rtol=0)
     one = draws[0] - tokens

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig, vit_small
+from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig, fingerprint, vit_small
 from dinov2_edu.weights import (
     BASE_URL,
     WEIGHTS,
@@ -25,7 +25,6 @@ from dinov2_edu.weights import (
     download,
     fetch,
     fetch_official,
-    fingerprint,
     load_backbone,
     load_state,
     read_book_card,

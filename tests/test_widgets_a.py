@@ -10,7 +10,7 @@ import pytest
 import traitlets
 from PIL import Image
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import figure
 from dinov2_edu.widgets import _base
 from dinov2_edu.widgets.crops import CropsWidget

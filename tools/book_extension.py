@@ -23,7 +23,7 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 from tools.address import pages, slug_in_config
 from tools.imports import fingerprint
 from tools.notebooks import python_of, read

@@ -16,7 +16,7 @@ def _targets(generator: torch.Generator) -> dict[str, Tensor]:
     return {"targets": targets}
 
 
-def _told(targets: Tensor) -> Tensor:
+def _mutual_information(targets: Tensor) -> Tensor:
     return entropy(targets.mean(dim=0)) - entropy(targets).mean()
 
 
@@ -31,13 +31,13 @@ def _spread_without_norm(features: Tensor) -> Tensor:
 
 
 EXERCISES = {
-    "told": Exercise(
+    "mutual_information": Exercise(
         task="the entropy of the mean of `targets` (images, prototypes) less the mean entropy of its rows, in nats",
-        reference=_told,
+        reference=_mutual_information,
         make_inputs=_targets,
         hint="torch.special.entr(p) is -p ln p, and 0 where p is 0.",
         mistakes={
-            "the difference was taken the other way round": lambda targets: -_told(targets),
+            "the difference was taken the other way round": lambda targets: -_mutual_information(targets),
             "0 * log(0) was not counted as 0": lambda targets: (
                 -(targets.mean(0) * targets.mean(0).log()).sum() + (targets * targets.log()).sum(-1).mean()
             ),

@@ -17,8 +17,7 @@ from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
 from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision
 from dinov2_edu.features.sources import Pictures, as_pictures
 from dinov2_edu.shapes import ClassTokens, require
-from dinov2_edu.vit import VisionTransformer
-from dinov2_edu.weights import LoadedBackbone, fingerprint
+from dinov2_edu.vit import VisionTransformer, fingerprint
 
 _FORMAT = 1  # raise when the same inputs would give other features: it is part of every cache key
 
@@ -103,7 +102,7 @@ class Features:
 
 
 def extract_features(
-    model: VisionTransformer | LoadedBackbone,
+    model: VisionTransformer,
     images: ImageSet | Pictures | Tensor | str | os.PathLike | Sequence[Any],
     *,
     preprocessing: Preprocessing = WHOLE_PICTURE,
@@ -134,7 +133,6 @@ def extract_features(
             are kept.
         CacheError: the cache cannot be written, or another run holds it.
     """
-    name, model = (model.name, model.model) if isinstance(model, LoadedBackbone) else ("a backbone", model)
     require(
         isinstance(model, VisionTransformer), f"model must be a VisionTransformer, got {type(model).__name__}"
     )
@@ -160,7 +158,9 @@ def extract_features(
     with store:
         found, from_cache = job.run(store)
     config = model.config
-    backbone = f"{name} (width {config.width}, {config.depth} blocks, patch {patch}, weights {weights[:12]})"
+    backbone = (
+        f"{model.name} (width {config.width}, {config.depth} blocks, patch {patch}, weights {weights[:12]})"
+    )
     how = f"{preprocessing}; {precision} on {device.type}"
     return _features(pictures, found, config.width, from_cache, backbone, how)
 

@@ -10,7 +10,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.plots.palette import CYCLE, PALETTE, role_colour
+from dinov2_edu.palette import CYCLE, PALETTE, role_colour
 from dinov2_edu.plots.style import DASHES, Figure, Numbers, Series, draw_levels, draw_series, figure, styled
 
 LEGEND_LETTERS = 53

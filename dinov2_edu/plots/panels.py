@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import (
     Figure,
     Numbers,

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from dinov2_edu.plots.palette import CARD, INK, PALETTE
+from dinov2_edu.palette import CARD, INK, PALETTE
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, bare, figure, hide_unused, styled
 
 Picture = Any  # a PIL image, array or CPU tensor, see above

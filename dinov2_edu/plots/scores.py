@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from dinov2_edu.plots.palette import CARD, CYCLE, INK, PALETTE, role_colour
+from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, figure, styled
 
 SHARE_COLOURS = LinearSegmentedColormap.from_list("share", [CARD, PALETTE["student"], "#0b2f55"])

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
-from dinov2_edu.plots.palette import CARD, CYCLE, INK, PALETTE, role_colour
+from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 
 WIDTH = 5.0
 """Inches; every figure of the book has this width."""

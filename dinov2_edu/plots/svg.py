@@ -12,7 +12,7 @@ from html import escape
 from math import hypot
 from pathlib import Path
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 
 WIDTH = 360.0
 SMALL, BODY = 12.75, 13.0

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.pictures import (
     Picture,
     Pictures,

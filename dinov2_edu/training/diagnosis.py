@@ -9,7 +9,7 @@ from dinov2_edu.shapes import require
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""
 
-NOTHING_TOLD = 0.04
+MIN_MUTUAL_INFORMATION = 0.04
 """Targets that tell less of their image than this share of ln K count as one and the same."""
 
 
@@ -59,12 +59,12 @@ def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagn
     mean_entropy = _end(history["mean_target_entropy"])
     spread = _end(history["feature_spread"])
     top = math.log(n_prototypes)
-    told = mean_entropy - entropy
+    mutual_information = mean_entropy - entropy
     numbers = (
         f"target entropy {entropy:.3f} of at most ln {n_prototypes} = {top:.3f}; "
-        f"a target tells {max(told, 0):.3f} nats of its image; feature spread {spread:.3f}"
+        f"mutual information of target and image {max(mutual_information, 0):.3f} nats; feature spread {spread:.3f}"
     )
-    if told < NOTHING_TOLD * top:
+    if mutual_information < MIN_MUTUAL_INFORMATION * top:
         return _same_target(entropy / top, numbers)
     if spread < 0.05:
         return Diagnosis(

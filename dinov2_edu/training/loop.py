@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dinov2_edu.shapes import ByteImages, check_images, require
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.diagnosis import NOTHING_TOLD, diagnose
+from dinov2_edu.training.diagnosis import MIN_MUTUAL_INFORMATION, diagnose
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.training.step import draw_batch, images_per_process, train_step
@@ -32,7 +32,7 @@ class TrainingStopped(RuntimeError):
 
 
 @dataclass
-class Watch:
+class FitOptions:
     """How a run is followed and kept.
 
     Attributes:
@@ -63,24 +63,24 @@ class Watch:
 
 
 def fit(
-    state: TrainState, images: ByteImages, watch: Watch | None = None, *, until: int | None = None
+    state: TrainState, images: ByteImages, options: FitOptions | None = None, *, until: int | None = None
 ) -> TrainState:
     """Train from the state's step to the end of its schedules, or to step `until`.
 
     Interrupting (the stop button, Ctrl-C) keeps what was learnt: a step that has begun is finished, and the state is
-    saved where `watch.folder` names a place. Calling `fit` again goes on.
+    saved where `options.folder` names a place. Calling `fit` again goes on.
 
     Args:
         state: from `build_state` or `load_checkpoint`; changed in place and returned.
         images: the whole training set as bytes, without labels.
-        watch: what to log, evaluate and keep.
+        options: what to log, evaluate and keep.
         until: stop after this step; the schedules still span `config.steps`.
 
     Raises:
         ValueError: fewer images than a batch.
         TrainingStopped: the loss is not finite, or a run that had begun to learn collapsed.
     """
-    watch = watch or Watch()
+    options = options or FitOptions()
     config = state.config
     check_images(images, channels=config.vit.in_channels)
     require(
@@ -92,13 +92,13 @@ def fit(
     bar = tqdm(
         total=config.steps,
         initial=state.step,
-        disable=not watch.progress or rank() > 0,
+        disable=not options.progress or rank() > 0,
         unit="step",
         desc="training",
     )
     images = images.to(state.device)
     order = EpochOrder(len(images), config)
-    guard = _CollapseGuard(state) if watch.stop_on_collapse else None
+    guard = _CollapseGuard(state) if options.stop_on_collapse else None
     try:
         while state.step < last:
             chosen = order.batch(state.step).to(images.device)
@@ -106,21 +106,21 @@ def fit(
             with _uninterrupted():
                 record = train_step(state, batch)
                 bar.update()
-                recorded = state.step % watch.log_every == 0 or state.step == last
+                recorded = state.step % options.log_every == 0 or state.step == last
                 if recorded:
                     _log(state, record, bar)
-            if watch.evaluate and (state.step % watch.evaluate_every == 0 or state.step == config.steps):
+            if options.evaluate and (state.step % options.evaluate_every == 0 or state.step == config.steps):
                 _append(
-                    state.history, {"knn_step": state.step, "knn": watch.evaluate(state.teacher.backbone)}
+                    state.history, {"knn_step": state.step, "knn": options.evaluate(state.teacher.backbone)}
                 )
-            if recorded and watch.on_log:
-                watch.on_log(state)
+            if recorded and options.on_log:
+                options.on_log(state)
             if recorded and guard:
                 guard.check(state)
-            if state.step % watch.checkpoint_every == 0 or state.step == last:
-                _keep(state, watch)
+            if state.step % options.checkpoint_every == 0 or state.step == last:
+                _keep(state, options)
     except KeyboardInterrupt:
-        _keep(state, watch)
+        _keep(state, options)
         bar.write(f"interrupted after step {state.step}: call fit again to go on")
     finally:
         bar.close()
@@ -170,23 +170,23 @@ class _CollapseGuard:
     """
 
     def __init__(self, state: TrainState) -> None:
-        self.most = max(_told(state.history), default=0.0)
+        self.most = max(_mutual_information(state.history), default=0.0)
 
     def check(self, state: TrainState) -> None:
         """Look at the last records; raise `TrainingStopped` if the run has collapsed."""
         n_prototypes = state.config.n_prototypes
         end = {name: values[-5:] for name, values in state.history.items()}
-        recent = max(_told(end))
+        recent = max(_mutual_information(end))
         self.most = max(self.most, recent)
         began = self.most > 0.1 * math.log(n_prototypes)
-        if not began or recent > NOTHING_TOLD * math.log(n_prototypes):
+        if not began or recent > MIN_MUTUAL_INFORMATION * math.log(n_prototypes):
             return
         verdict = diagnose(end, n_prototypes)
         if verdict.collapsed:
             raise TrainingStopped(f"collapsed at step {state.step}. {verdict.evidence} {verdict.advice}")
 
 
-def _told(history: dict[str, list[float]]) -> list[float]:
+def _mutual_information(history: dict[str, list[float]]) -> list[float]:
     """What a target tells of its image at each record, in nats: entropy of the mean target less mean entropy."""
     means, entropies = (history.get(name, []) for name in ("mean_target_entropy", "target_entropy"))
     return [mean - each for mean, each in zip(means, entropies, strict=True)]
@@ -208,10 +208,10 @@ def _append(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
         history.setdefault(name, []).append(value)
 
 
-def _keep(state: TrainState, watch: Watch) -> None:
-    if watch.folder is None:
+def _keep(state: TrainState, options: FitOptions) -> None:
+    if options.folder is None:
         return
     if not all(bool(weights.isfinite().all()) for weights in state.student.parameters()):
         raise TrainingStopped(f"a weight is not a finite number after step {state.step}: {_NOT_FINITE}")
     if rank() == 0:
-        save_checkpoint(state, watch.folder / "checkpoint.pt")
+        save_checkpoint(state, options.folder / "checkpoint.pt")

@@ -52,8 +52,8 @@ class Network(nn.Module):
         global_crops: GlobalCrops,
         local_crops: LocalCrops | None = None,
         *,
-        hidden: CropMasks | None = None,
-        read: Int[Tensor, " m"] | None = None,
+        masks: CropMasks | None = None,
+        patch_indices: Int[Tensor, " m"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Outputs:
         """Run all crops of a size in one call, and the heads on the tokens that a loss reads, no others.
@@ -61,18 +61,18 @@ class Network(nn.Module):
         Args:
             global_crops: normalised crops.
             local_crops: the student's local crops.
-            hidden: patches of the global crops behind the mask token (the student's); True = masked.
-            read: flat indices into `(crops, patches)` of the patches whose logits are wanted.
+            masks: patches of the global crops behind the mask token (the student's); True = masked.
+            patch_indices: flat indices into `(crops, patches)` of the patches whose logits are wanted.
             generator: for stochastic depth.
         """
-        global_cls, patches = self.backbone.tokens_at(global_crops, read, hidden, generator=generator)
+        global_cls, patches = self.backbone.tokens_at(global_crops, patch_indices, masks, generator=generator)
         cls_tokens = global_cls
         if local_crops is not None:
             local_cls, _ = self.backbone.tokens_at(local_crops, generator=generator)
             cls_tokens = torch.cat([global_cls, local_cls])
-        if read is None or self.ibot_head is not None:
+        if patch_indices is None or self.ibot_head is not None:
             cls_logits = self.dino_head(cls_tokens)
-            patch_logits = None if read is None else self.ibot_head(patches)
+            patch_logits = None if patch_indices is None else self.ibot_head(patches)
         else:
             both = self.dino_head(torch.cat([cls_tokens, patches]))
             cls_logits, patch_logits = both[: len(cls_tokens)], both[len(cls_tokens) :]

@@ -50,7 +50,7 @@ class Batch:
         return cls(global_crops, local_crops if len(local_crops) else None, masks)
 
 
-def draws_of(config: TrainConfig, step: int) -> torch.Generator:
+def step_generator(config: TrainConfig, step: int) -> torch.Generator:
     """A step's random numbers: they follow from the seed, the step and the process.
 
     So a run that was stopped and resumed sees what it would have seen.
@@ -60,13 +60,13 @@ def draws_of(config: TrainConfig, step: int) -> torch.Generator:
 
 def draw_batch(images: ByteImages, config: TrainConfig, step: int) -> Batch:
     """Crop, augment and mask a batch, with the draws of the step."""
-    views = multi_crop(images, config.crops, generator=draws_of(config, step))
+    views = multi_crop(images, config.crops, generator=step_generator(config, step))
     masks = None
     if config.ibot_weight:
         masks = mask_batch(
             2 * len(images),
             config.crop_grid,
-            generator=draws_of(config, step),
+            generator=step_generator(config, step),
             ratio=config.mask_ratio,
             probability=config.mask_probability,
         )
@@ -78,7 +78,7 @@ class Losses:
     """The parts of the loss as they enter the sum, the targets' statistics, and the logits' means."""
 
     parts: dict[str, Float[Tensor, ""]]
-    signs: dict[str, Float[Tensor, ""]]
+    metrics: dict[str, Float[Tensor, ""]]
     new_centers: dict[str, Float[Tensor, " k"]]
 
     @property
@@ -109,40 +109,40 @@ def compute_losses(state: TrainState, batch: Batch, teacher_temperature: float) 
     require(
         len(batch.global_crops) % 2 == 0, f"wanted two global crops an image, got {len(batch.global_crops)}"
     )
-    read = masks = None
+    patch_indices = masks = None
     if batch.masks is not None and config.ibot_weight:
-        read = batch.masks.flatten().nonzero().squeeze(1).to(state.device)
+        patch_indices = batch.masks.flatten().nonzero().squeeze(1).to(state.device)
         masks = batch.masks.to(state.device)
-    skips = draws_of(config, state.step) if config.vit.drop_path else None
+    skips = step_generator(config, state.step) if config.vit.drop_path else None
     bf16 = torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     with bf16:
         with torch.no_grad():
-            teacher = state.teacher(batch.global_crops, read=read)
+            teacher = state.teacher(batch.global_crops, patch_indices=patch_indices)
         student = state.student(
-            batch.global_crops, batch.local_crops, hidden=masks, read=read, generator=skips
+            batch.global_crops, batch.local_crops, masks=masks, patch_indices=patch_indices, generator=skips
         )
-    parts, signs, centers = {}, {}, {}
+    parts, metrics, centers = {}, {}, {}
     targets = make_targets(
         teacher.global_cls_logits.float(), state.centers["cls"], teacher_temperature, config.targets
     )
-    signs["target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
-    signs["mean_target_entropy"] = entropy(mean_over_all(targets))
-    signs["feature_spread"] = feature_spread(teacher.cls_tokens)
+    metrics["target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
+    metrics["mean_target_entropy"] = entropy(mean_over_all(targets))
+    metrics["feature_spread"] = feature_spread(teacher.cls_tokens)
     centers["cls"] = mean_over_all(teacher.global_cls_logits)
     parts |= _dino_parts(student, targets, config)
     if config.koleo_weight:
         pair = student.cls_tokens.float().chunk(2)
         parts["koleo"] = config.koleo_weight * sum(koleo_loss(gather_rows(tokens)) for tokens in pair)
-    if read is not None:
+    if patch_indices is not None:
         targets = make_targets(
             teacher.patch_logits.float(), state.centers["patch"], teacher_temperature, config.targets
         )
-        signs["patch_target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
+        metrics["patch_target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
         centers["patch"] = mean_over_all(teacher.patch_logits)
         parts["ibot"] = config.ibot_weight * ibot_loss(
             student.patch_logits.float(), targets, masks, temperature=config.student_temperature
         )
-    return Losses(parts, signs, centers)
+    return Losses(parts, metrics, centers)
 
 
 def _dino_parts(student: Outputs, targets: Float[Tensor, "g k"], config: TrainConfig) -> dict[str, Tensor]:
@@ -180,7 +180,7 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor | float]:
     The centre used for the targets is the one before this step's update, as in the official code.
 
     Returns:
-        The loss, its parts and signs as tensors on the device (reading one waits for the device), the schedules as
+        The loss, its parts and metrics as tensors on the device (reading one waits for the device), the schedules as
         numbers.
     """
     config, schedules, step = state.config, state.schedules, state.step
@@ -203,7 +203,7 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor | float]:
         state.centers[name] = update_center(state.centers[name], mean, config.center_momentum)
     state.step += 1
     numbers = {"lr": float(schedules.lr[step]), "momentum": momentum, "teacher_temperature": temperature}
-    seen = {"loss": losses.total, **losses.parts, **losses.signs}
+    seen = {"loss": losses.total, **losses.parts, **losses.metrics}
     return {**average_over_all({name: value.detach() for name, value in seen.items()}), **numbers}
 
 

@@ -15,9 +15,10 @@ from dinov2_edu.vit.block import (
     Mlp,
     PatchEmbed,
     SwiGLU,
-    add_for_some,
+    stochastic_depth,
 )
 from dinov2_edu.vit.config import ViTConfig
+from dinov2_edu.vit.fingerprint import fingerprint
 from dinov2_edu.vit.presets import BOOK_VIT, vit_base, vit_giant2, vit_large, vit_small, vit_tiny
 
 __all__ = [
@@ -31,7 +32,8 @@ __all__ = [
     "Tokens",
     "ViTConfig",
     "VisionTransformer",
-    "add_for_some",
+    "fingerprint",
+    "stochastic_depth",
     "vit_base",
     "vit_giant2",
     "vit_large",

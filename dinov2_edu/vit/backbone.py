@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import Attention as AttentionMap
 from dinov2_edu.shapes import (
+    AttentionMaps,
     ClassTokens,
     Images,
     PatchMask,
@@ -40,7 +40,12 @@ class VisionTransformer(nn.Module):
     Differences from the official class: one `forward` that returns `Tokens`; crops of several sizes are given
     as a list and run one size after the other, where the official code packs them into one sequence with xFormers
     (measured on CPU: packing brings nothing).
+
+    Attributes:
+        name: what captions call these weights; `load_backbone` sets it.
     """
+
+    name = "a backbone"
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -147,7 +152,7 @@ class VisionTransformer(nn.Module):
     def tokens_at(
         self,
         images: Images,
-        read: Int[Tensor, " m"] | None = None,
+        patch_indices: Int[Tensor, " m"] | None = None,
         masks: PatchMask | None = None,
         *,
         generator: torch.Generator | None = None,
@@ -158,7 +163,7 @@ class VisionTransformer(nn.Module):
 
         Args:
             images: normalised images.
-            read: flat indices into `(images, patches)` of the patches wanted; None for none.
+            patch_indices: flat indices into `(images, patches)` of the patches wanted; None for none.
             masks: as in `forward`.
             generator: as in `forward`.
         """
@@ -168,9 +173,9 @@ class VisionTransformer(nn.Module):
             tokens = block(tokens, generator)
         b, t, _ = tokens.shape
         wanted = first = torch.arange(b, device=tokens.device) * t  # where each image's class token stands
-        if read is not None:
+        if patch_indices is not None:
             prefix = self.n_prefix_tokens
-            image, patch = read // (t - prefix), read % (t - prefix)
+            image, patch = patch_indices // (t - prefix), patch_indices % (t - prefix)
             wanted = torch.cat([first, first[image] + prefix + patch])
         found = self.norm(last(tokens, generator, wanted))  # (b + m) d
         return found[:b], found[b:]
@@ -210,7 +215,7 @@ class VisionTransformer(nn.Module):
                 found[index] = self._split(self.norm(tokens) if norm else tokens)
         return [found[index] for index in wanted]
 
-    def attention_maps(self, images: Images, layer: int = -1) -> AttentionMap:
+    def attention_maps(self, images: Images, layer: int = -1) -> AttentionMaps:
         """Where each token looks in one block: `softmax(q k^T / sqrt(d_head))`, rows summing to 1.
 
         Token order is class token, registers, patches: drop the first `n_prefix_tokens` before reshaping to a grid.

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import Attention as AttentionMap
-from dinov2_edu.shapes import Images, PatchTokens
+from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens
 from dinov2_edu.vit.config import ViTConfig
 
 
@@ -42,7 +41,7 @@ class Attention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # three of b h t d_head
         return query, key, value
 
-    def weights(self, query: Tensor, key: Tensor) -> AttentionMap:
+    def weights(self, query: Tensor, key: Tensor) -> AttentionMaps:
         """Where each token looks: `softmax(q k^T / sqrt(d_head))`, each row summing to 1."""
         return (query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)).softmax(dim=-1)
 
@@ -125,20 +124,20 @@ class Block(nn.Module):
         self,
         tokens: Float[Tensor, "b t d"],
         generator: torch.Generator | None = None,
-        read: Int[Tensor, " m"] | None = None,
+        token_indices: Int[Tensor, " m"] | None = None,
     ) -> Float[Tensor, "b t d"] | Float[Tensor, "m d"]:
-        """All tokens after the block, or those at the flat positions `read` of `(b, t)` alone."""
+        """All tokens after the block, or those at the flat positions `token_indices` of `(b, t)` alone."""
         if self.training and self.drop_path > 0:
-            tokens = add_for_some(tokens, self.attend, self.drop_path, generator)
-            tokens = add_for_some(tokens, self.feed, self.drop_path, generator)
-            return tokens if read is None else tokens.flatten(0, 1)[read]
+            tokens = stochastic_depth(tokens, self.attend, self.drop_path, generator)
+            tokens = stochastic_depth(tokens, self.feed, self.drop_path, generator)
+            return tokens if token_indices is None else tokens.flatten(0, 1)[token_indices]
         tokens = tokens + self.attend(tokens)
-        if read is not None:
-            tokens = tokens.flatten(0, 1)[read]  # m d: the feed-forward takes each token by itself
+        if token_indices is not None:
+            tokens = tokens.flatten(0, 1)[token_indices]  # m d: the feed-forward takes each token by itself
         return tokens + self.feed(tokens)
 
 
-def add_for_some(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
+def stochastic_depth(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
     """Add a residual branch for a random share of the images only, and compute it for those alone.
 
     The branch is scaled by images / images kept, so that its expectation does not change: stochastic depth that

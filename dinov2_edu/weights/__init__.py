@@ -8,7 +8,6 @@ in.
 from dinov2_edu.weights.backbones import (
     LoadedBackbone,
     available_backbone,
-    fingerprint,
     load_backbone,
     load_state,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "available_backbone",
     "download",
     "fetch_official",
-    "fingerprint",
     "load_backbone",
     "load_state",
     "read_book_card",

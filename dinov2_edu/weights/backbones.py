@@ -1,15 +1,13 @@
 """Backbones ready to use, by name, each with an honest word on which weights it has."""
 
-import hashlib
-import json
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dinov2_edu.shapes import describe, require
+from dinov2_edu.shapes import require
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
 from dinov2_edu.weights.book import read_book_checkpoint
 from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable
@@ -123,6 +121,7 @@ def load_backbone(
         model = load_state(*read_book_checkpoint(), "book.safetensors")
     else:
         model = _official(name, base_url)
+    model.name = name
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
@@ -171,23 +170,3 @@ def _notice(name: str, wanted: str, reasons: list[str]) -> str:
     }.get(name, f"the official {name}")
     why = ". ".join(reasons)
     return f"These numbers come from {what}, not from {wanted}, which could not be loaded. {why}."
-
-
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over a model's tensors, their names, types and shapes, and its config.
-
-    Equal for equal models alone; the same weights in another precision are another model. The device does
-    not matter.
-
-    Raises:
-        ValueError: not a module.
-    """
-    require(isinstance(model, nn.Module), f"wanted a torch.nn.Module, got {describe(model)}")
-    config = getattr(model, "config", None)
-    digest = hashlib.sha256(
-        json.dumps(asdict(config) if config is not None else None, sort_keys=True).encode()
-    )
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -18,7 +18,7 @@ from IPython.display import HTML, display
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from dinov2_edu.plots.palette import PALETTE
+from dinov2_edu.palette import PALETTE
 
 FOLDER = Path(__file__).parent
 _LOCAL = re.compile(r'^(?:import \{[^}]*\}|export \*) from "\./([\w.]+)";\n', re.MULTILINE)

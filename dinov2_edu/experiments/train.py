@@ -1,4 +1,4 @@
-"""Train from the command line: `python -m dinov2_edu.training patterns10 runs/first`.
+"""Train from the command line: `python -m dinov2_edu train patterns10 runs/first`.
 
 Run it again with the same folder and it goes on where it stopped. Under `torchrun --nproc-per-node N -m
 dinov2_edu.training ...` N processes share each batch.
@@ -12,21 +12,19 @@ from pathlib import Path
 import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10, patterns10
+from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.presets import PRESETS
+from dinov2_edu.experiments.sparklines import TerminalCurves
 from dinov2_edu.training.checkpoint import load_checkpoint, start_from
 from dinov2_edu.training.diagnosis import diagnose
-from dinov2_edu.training.evaluation import knn_evaluator
-from dinov2_edu.training.loop import Watch, fit
-from dinov2_edu.training.presets import PRESETS
+from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.processes import process_group, rank
-from dinov2_edu.training.sparklines import TerminalCurves
 from dinov2_edu.training.state import TrainState, build_state
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinov2_edu.training", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m dinov2_edu train", description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=sorted(PRESETS), help="which data, and which settings for it")
     parser.add_argument(
         "folder", type=Path, help="where checkpoint.pt and history.json are kept; resumes from there"
@@ -73,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     with process_group(options.device) as device:
         train, test = load_data(options.preset)
         state = start(options, device)
-        watch = Watch(
+        watch = FitOptions(
             evaluate=knn_evaluator(train, test),
             folder=options.folder,
             checkpoint_every=options.checkpoint_every,

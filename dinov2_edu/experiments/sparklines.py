@@ -36,7 +36,7 @@ def sparkline(values: Sequence[float], width: int = 48) -> str:
 
 
 class TerminalCurves:
-    """A callback for `Watch.on_log` that writes the curves of a run every so many records.
+    """A callback for `FitOptions.on_log` that writes the curves of a run every so many records.
 
     Args:
         every: records between two drawings.

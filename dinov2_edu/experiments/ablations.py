@@ -1,7 +1,7 @@
 """The collapse laboratory: one healthy run on Patterns10, the same run with one thing taken away, and its parts
 added one by one.
 
-`python -m dinov2_edu.training.laboratory` trains them one after another and writes one small file each to the
+`python -m dinov2_edu ablations` trains them one after another and writes one small file each to the
 package's `assets/runs`, where chapter 07 and its control read them. A finished run is not trained again.
 """
 
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from dinov2_edu.data import ImageSet, patterns10
+from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.presets import patterns10_run
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.shapes import require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import Diagnosis, diagnose
-from dinov2_edu.training.evaluation import knn_evaluator
-from dinov2_edu.training.loop import Watch, fit
-from dinov2_edu.training.presets import patterns10_run
+from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.state import TrainState, build_state
 
 RUNS_FOLDER = Path(__file__).parents[1] / "assets" / "runs"
@@ -93,7 +93,7 @@ class RecordedRun:
         return diagnose(self.history, self.config["n_prototypes"])
 
 
-def laboratory_run() -> TrainConfig:
+def ablation_run() -> TrainConfig:
     """The healthy run: `patterns10_run` cut to 700 steps, so that all can be recorded in half an hour."""
     return replace(patterns10_run(), steps=700)
 
@@ -107,16 +107,14 @@ def load_runs(
         ValueError: none has been recorded.
     """
     found = {name: folder / f"{name}.json" for name in experiments if (folder / f"{name}.json").is_file()}
-    require(
-        bool(found), f"no recorded run in {folder}: make them with `python -m dinov2_edu.training.laboratory`"
-    )
+    require(bool(found), f"no recorded run in {folder}: make them with `python -m dinov2_edu ablations`")
     return {name: RecordedRun(**json.loads(path.read_text())) for name, path in found.items()}
 
 
 def record(name: str, config: TrainConfig, folder: Path, *, steps: int | None = None) -> RecordedRun:
     """Train one experiment, cut to `steps` where they are given, and write its file."""
     train, test = patterns10(10_000), patterns10(2_000, split="test")
-    watch = Watch(
+    watch = FitOptions(
         evaluate=knn_evaluator(train, test),
         log_every=10,
         evaluate_every=100,
@@ -149,7 +147,7 @@ def _final_features(state: TrainState, images: ImageSet) -> tuple[list[list[floa
 def main(arguments: list[str] | None = None) -> None:
     """Train what is not recorded yet and print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m dinov2_edu.training.laboratory", description=__doc__.splitlines()[0]
+        prog="python -m dinov2_edu ablations", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where the recorded runs are kept")
     parser.add_argument("--steps", type=int, help="length of each run, to try the command out")
@@ -159,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in names:
         if not (options.folder / f"{name}.json").is_file():
             print(f"{name}: {(STAGES | EXPERIMENTS)[name].title}", flush=True)
-            record(name, laboratory_run(), options.folder, steps=options.steps)
+            record(name, ablation_run(), options.folder, steps=options.steps)
     for name, run in load_runs(names, folder=options.folder).items():
         accuracy = run.history["knn"][-1]
         print(f"{name:>14}  k-NN {accuracy:6.1%}  {run.diagnosis.name}: {run.diagnosis.evidence}")

@@ -1,4 +1,4 @@
-"""The command `python -m dinov2_edu.probe`: probe frozen features, or study what changes them."""
+"""The command `python -m dinov2_edu probe`: probe frozen features, or study what changes them."""
 
 import argparse
 import sys
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 from dinov2_edu.data import DataUnavailable, cache_dir, cifar10_or_patterns
+from dinov2_edu.experiments.study import run_study, study_preprocessings
+from dinov2_edu.experiments.study_text import study_summary, study_table, write_csv
 from dinov2_edu.features import CacheError, ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.features.sources import FilePictures, as_pictures
 from dinov2_edu.probe.knn import knn_report
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, logistic_probe
-from dinov2_edu.probe.study import run_study, study_preprocessings
-from dinov2_edu.probe.study_text import study_summary, study_table, write_csv
 from dinov2_edu.shapes import require
 from dinov2_edu.weights import LoadedBackbone, WeightsUnavailable, available_backbone, load_backbone
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m dinov2_edu.probe",
+        prog="python -m dinov2_edu probe",
         description="Extract frozen features, then classify by k-NN and by logistic regression. "
         "Everything is cached: an interrupted run, started again, goes on where it stopped.",
         epilog="Own pictures: --train and --test name folders with a subfolder for each class.",
@@ -125,7 +125,7 @@ def _probe(
     """One preprocessing: both probes with their reports; with `layers` also the features of several layers."""
     how = Preprocessing(size=size)
     learn, held = (
-        extract_features(backbone, data, preprocessing=how, **extraction) for data in (train, test)
+        extract_features(backbone.model, data, preprocessing=how, **extraction) for data in (train, test)
     )
     for features in (learn, held):
         print(features.provenance)
@@ -183,7 +183,7 @@ def run(arguments: argparse.Namespace) -> None:
     # Pictures of a folder have any size: there no combination is left out.
     smallest = min(pictures.images.shape[-2:]) if hasattr(pictures, "images") else max(sizes) + 1
     rows = run_study(
-        backbone, train, test, study_preprocessings(sizes, smallest), c_grid=c_grid, **extraction
+        backbone.model, train, test, study_preprocessings(sizes, smallest), c_grid=c_grid, **extraction
     )
     print(f"\nWeights: {backbone.name}. {backbone.notice}")
     held = as_pictures(test)

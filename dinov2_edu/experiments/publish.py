@@ -1,4 +1,4 @@
-"""Make a trained backbone the book's own checkpoint: `python -m dinov2_edu.training.publish RUN [RUN ...]`.
+"""Make a trained backbone the book's own checkpoint: `python -m dinov2_edu publish RUN [RUN ...]`.
 
 The runs are those that led to it, in order; the teacher of the last one is measured beside random weights and raw
 pixels, and written with its model card to the package's assets.
@@ -87,9 +87,7 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinov2_edu.training.publish", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m dinov2_edu publish", description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders with checkpoint.pt, in order")
     parser.add_argument("--hours", type=float, required=True, help="how long the runs took together")
     parser.add_argument("--device", default=platform.machine(), help="what they ran on, in words")

@@ -7,9 +7,9 @@ import pytest
 from test_training_step import TINY
 
 from dinov2_edu.data import patterns10
-from dinov2_edu.training import laboratory
+from dinov2_edu.experiments import ablations
+from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES, ablation_run, load_runs, main, record
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.laboratory import EXPERIMENTS, STAGES, laboratory_run, load_runs, main, record
 
 VERDICTS = {
     "healthy": "learning",
@@ -32,33 +32,33 @@ def test_the_diagnosis_names_every_recorded_run():
 @pytest.mark.parametrize("name", STAGES | EXPERIMENTS)
 def test_a_recorded_run_is_whole_and_was_made_by_todays_config(name):
     run = load_runs([name])[name]
-    assert TrainConfig.from_dict(run.config) == (STAGES | EXPERIMENTS)[name].change(laboratory_run())
+    assert TrainConfig.from_dict(run.config) == (STAGES | EXPERIMENTS)[name].change(ablation_run())
     steps = run.config["steps"]
     assert run.history["step"][-1] == run.history["knn_step"][-1] == steps
     assert {len(values) for key, values in run.history.items() if not key.startswith("knn")} == {steps // 10}
-    assert len(run.features) == len(run.labels) == laboratory.N_FEATURES
+    assert len(run.features) == len(run.labels) == ablations.N_FEATURES
 
 
 def test_each_experiment_takes_one_thing_away():
-    healthy = vars(laboratory_run())
+    healthy = vars(ablation_run())
     for name, experiment in EXPERIMENTS.items():
         changed = [
-            key for key, value in vars(experiment.change(laboratory_run())).items() if value != healthy[key]
+            key for key, value in vars(experiment.change(ablation_run())).items() if value != healthy[key]
         ]
         assert len(changed) == (name != "healthy"), name
 
 
 def test_stages_add_one_part_each():
-    configs = [vars(experiment.change(laboratory_run())) for experiment in STAGES.values()]
+    configs = [vars(experiment.change(ablation_run())) for experiment in STAGES.values()]
     added = [[key for key in before if before[key] != after[key]] for before, after in pairwise(configs)]
     assert added == [["ibot_weight"], ["koleo_weight"], ["targets"], ["steps"]]
 
 
 def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        laboratory, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
+        ablations, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
     )
-    monkeypatch.setattr(laboratory, "laboratory_run", lambda: replace(TINY, steps=8))
+    monkeypatch.setattr(ablations, "ablation_run", lambda: replace(TINY, steps=8))
     first = record("no_koleo", replace(TINY, steps=8), tmp_path)
     again = load_runs(folder=tmp_path)["no_koleo"]
     assert (again.history, again.features, again.labels) == (first.history, first.features, first.labels)
@@ -74,5 +74,5 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.bad_input
 def test_no_recorded_run_is_said(tmp_path):
-    with pytest.raises(ValueError, match=r"make them with `python -m dinov2_edu.training.laboratory`"):
+    with pytest.raises(ValueError, match=r"make them with `python -m dinov2_edu ablations`"):
         load_runs(folder=tmp_path)

@@ -27,7 +27,7 @@ from dinov2_edu.probe.knn import knn_accuracy
 from dinov2_edu.probe.logistic import SHORT_C_GRID, LogisticProbe, logistic_probe
 from dinov2_edu.probe.report import ProbeReport
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, require
-from dinov2_edu.weights import LoadedBackbone
+from dinov2_edu.vit import VisionTransformer
 
 STATISTICS = {"ImageNet": (IMAGENET_MEAN, IMAGENET_STD), "CIFAR-10": (CIFAR_MEAN, CIFAR_STD)}
 """Whose mean and standard deviation the study normalises by."""
@@ -97,7 +97,7 @@ def study_preprocessings(sizes: Sequence[int], smallest_side: int) -> list[Prepr
 
 
 def run_study(
-    backbone: LoadedBackbone,
+    model: VisionTransformer,
     train: Any,
     test: Any,
     preprocessings: Sequence[Preprocessing],
@@ -108,7 +108,7 @@ def run_study(
     """Probe each preprocessing; with a cache, one that was interrupted goes on where it stopped.
 
     Args:
-        backbone: the weights and their name.
+        model: the backbone.
         train: labelled pictures of any kind that `extract_features` takes.
         test: the same, to measure on.
         preprocessings: the rows, as `study_preprocessings` lists them.
@@ -119,7 +119,7 @@ def run_study(
         ValueError: a size that the patches do not tile (found before anything is extracted), pictures without
             labels, and as `extract_features` and `logistic_probe`.
     """
-    patch = backbone.model.config.patch_size
+    patch = model.config.patch_size
     unfit = ", ".join(str(how.size) for how in preprocessings if how.size % patch)
     require(not unfit, f"sizes must be multiples of the patch size {patch}, got {unfit}")
     rows = []
@@ -127,7 +127,7 @@ def run_study(
         if extraction.get("options", ExtractOptions()).progress:
             print(f"{number} of {len(preprocessings)}: {preprocessing}", flush=True)
         learn, held = (
-            extract_features(backbone, pictures, preprocessing=preprocessing, **extraction)
+            extract_features(model, pictures, preprocessing=preprocessing, **extraction)
             for pictures in (train, test)
         )
         labelled = learn.labels is not None and held.labels is not None

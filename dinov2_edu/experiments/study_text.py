@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dinov2_edu.probe.study import STATISTICS, StudyRow
+from dinov2_edu.experiments.study import STATISTICS, StudyRow
 
 
 def study_table(rows: Sequence[StudyRow]) -> str:

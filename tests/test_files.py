@@ -1,0 +1,124 @@
+"""Files that are there whole or not at all."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dinov2_edu import files
+from dinov2_edu.files import folder_whole, local_path, write_whole
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_bytes_text_and_functions_are_written(tmp_path):
+    assert write_whole(tmp_path / "new" / "a", b"\x00\xff").read_bytes() == b"\x00\xff"
+    assert write_whole(tmp_path / "b", "Grüße").read_text("utf-8") == "Grüße"
+    assert write_whole(tmp_path / "c", lambda file: file.write(b"12")).read_bytes() == b"12"
+    assert names(tmp_path) == ["b", "c", "new"]
+
+
+def test_an_error_while_writing_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    write_whole(tmp_path / "a", b"old")
+
+    def breaks(file):
+        file.write(b"new")
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_whole(tmp_path / "a", breaks)
+    assert (tmp_path / "a").read_bytes() == b"old" and names(tmp_path) == ["a"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    write_whole(tmp_path / "a", b"old")
+    code = """
+import os, signal, sys
+from dinov2_edu.files import write_whole
+def dies(file):
+    file.write(b"new"); file.flush(); os.kill(os.getpid(), signal.SIGKILL)
+write_whole(sys.argv[1], dies)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    (leftover,) = [name for name in names(tmp_path) if name != "a"]
+    write_whole(tmp_path / "a", b"newer")
+    assert names(tmp_path) == sorted(["a", leftover])  # it may belong to a writer at work
+    long_ago = time.time() - 2 * files._LEFTOVER_AGE
+    for entry in (tmp_path / leftover, *(tmp_path / leftover).iterdir()):
+        os.utime(entry, (long_ago, long_ago))
+    write_whole(tmp_path / "a", b"newest")
+    assert names(tmp_path) == ["a"]
+
+
+def test_names_that_look_like_patterns_are_names(tmp_path):
+    write_whole(tmp_path / "[a]*", b"1")
+    write_whole(tmp_path / "[a]*", b"2")
+    assert (tmp_path / "[a]*").read_bytes() == b"2" and names(tmp_path) == ["[a]*"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = write_whole(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_home_is_the_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert write_whole("~/a", b"1") == tmp_path / "a" == local_path("~/a")
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_said_and_keeps_its_number(tmp_path, monkeypatch):
+    write_whole(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        OSError, match=r"could not write .*a: the disk is full. Nothing was changed"
+    ) as raised:
+        write_whole(tmp_path / "a", b"new")
+    assert raised.value.errno == errno.ENOSPC
+    assert (tmp_path / "a").read_bytes() == b"old" and names(tmp_path) == ["a"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_said(tmp_path):
+    write_whole(tmp_path / "a", b"")
+    with pytest.raises(OSError, match=r"could not write .*a/b: .*see who owns"):
+        write_whole(tmp_path / "a" / "b", b"")
+    with pytest.raises(OSError, match=r"could not write .*a: "), folder_whole(tmp_path / "a"):
+        pass
+
+
+def test_a_folder_appears_when_it_is_full(tmp_path):
+    with folder_whole(tmp_path / "set") as place:
+        (place / "x").write_bytes(b"1")
+        assert not (tmp_path / "set").exists()
+    assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["x"]
+
+
+def test_a_folder_that_failed_never_appears_and_its_error_is_its_own(tmp_path):
+    with pytest.raises(ConnectionError, match=r"^gone$"), folder_whole(tmp_path / "set") as place:
+        (place / "x").write_bytes(b"1")
+        raise ConnectionError("gone")
+    assert names(tmp_path) == []
+
+
+def test_of_two_who_fill_a_folder_the_first_wins(tmp_path):
+    with folder_whole(tmp_path / "set") as second:
+        (second / "x").write_bytes(b"second")
+        with folder_whole(tmp_path / "set") as first:
+            (first / "x").write_bytes(b"first")
+    assert (tmp_path / "set" / "x").read_bytes() == b"first" and names(tmp_path) == ["set"]
