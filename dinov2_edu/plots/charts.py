@@ -87,8 +87,9 @@ def plot_histogram(
     free = cycle(CYCLE)
     colours = [role_colour(name) or next(free) for name in values]
     for (name, group), colour, dash in zip(values.items(), colours, cycle(DASHES), strict=False):
-        look = {"facecolor": colour + "55", "edgecolor": colour, "linewidth": 1.6, "linestyle": dash}
-        axes.hist(group, edges, label=name, histtype="stepfilled", **look)
+        look = {"facecolor": colour + "55", "edgecolor": colour, "linewidth": 1.6}
+        _, _, (area,) = axes.hist(group, edges, label=name, histtype="stepfilled", **look)
+        area.set_linestyle(dash)  # matplotlib 3.10 takes a dash given to `hist` for a list of styles
     axes.set(xlabel=x_label, ylabel=y_label)
     if len(groups) > 1:
         legend_above(axes, groups)
