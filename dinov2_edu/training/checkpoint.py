@@ -84,7 +84,7 @@ def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
     Raises:
         ValueError: the sizes differ; names the first that does.
     """
-    sizes = ("vit", "n_prototypes", "head_hidden", "head_bottleneck", "separate_heads")
+    sizes = ("vit", "n_prototypes", "head_hidden", "head_bottleneck", "ibot_bottleneck", "separate_heads")
     for name in sizes:
         old, new = getattr(previous.config, name), getattr(config, name)
         require(old == new, f"{name} must stay what the networks were made with, {old}, got {new}")

@@ -22,6 +22,7 @@ class TrainConfig:
         n_prototypes: outputs `k` of each head.
         head_hidden: hidden width of the heads' MLP.
         head_bottleneck: width before the prototypes.
+        ibot_bottleneck: the same of an iBOT head of its own; None for `head_bottleneck`.
         separate_heads: give iBOT a head of its own; otherwise both losses share one.
         targets: how teacher logits become targets: "centering", "sinkhorn", or "none" (a bare softmax, to
             show what happens).
@@ -56,6 +57,7 @@ class TrainConfig:
     n_prototypes: int = 4096
     head_hidden: int = 1024
     head_bottleneck: int = 192
+    ibot_bottleneck: int | None = None
     separate_heads: bool = False
     targets: str = "centering"
     dino_weight: float = 1.0
@@ -89,6 +91,10 @@ class TrainConfig:
         require(
             self.n_prototypes >= 2,
             f"n_prototypes must be at least 2 (one leaves nothing to choose from), got {self.n_prototypes}",
+        )
+        require(
+            self.ibot_bottleneck is None or self.ibot_bottleneck >= 1,
+            f"ibot_bottleneck must be at least 1, or None, got {self.ibot_bottleneck}",
         )
         require(self.targets in TARGETS, f"targets must be one of {TARGETS}, got {self.targets!r}")
         require(

@@ -35,16 +35,17 @@ class Network(nn.Module):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.backbone = VisionTransformer(config.vit)
-        self.dino_head = self._head(config)
-        self.ibot_head = self._head(config) if config.separate_heads else None
+        self.dino_head = self._head(config, config.head_bottleneck)
+        bottleneck = config.ibot_bottleneck or config.head_bottleneck
+        self.ibot_head = self._head(config, bottleneck) if config.separate_heads else None
 
     @staticmethod
-    def _head(config: TrainConfig) -> ProjectionHead:
+    def _head(config: TrainConfig, bottleneck: int) -> ProjectionHead:
         return ProjectionHead(
             config.vit.width,
             config.n_prototypes,
             hidden_dim=config.head_hidden,
-            bottleneck_dim=config.head_bottleneck,
+            bottleneck_dim=bottleneck,
         )
 
     def forward(
