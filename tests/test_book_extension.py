@@ -1,6 +1,9 @@
-"""What the pages need beyond Jupyter Book: boxes, words for figures, docstrings, stale runs, formulas."""
+"""What the pages need beyond Jupyter Book: boxes, words for figures, docstrings, stale runs, formulas, widgets."""
 
 import json
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,6 +107,58 @@ def test_without_the_package_formulas_stay_with_their_host(monkeypatch):
     config = SimpleNamespace(mathjax_path="https://elsewhere")
     book_extension.use_own_mathjax(None, config)
     assert config.mathjax_path == "https://elsewhere"
+
+
+CONF = """\
+from tools.book_extension import keep_state_in_its_script
+extensions, nb_execution_mode, suppress_warnings = ["myst_nb"], "off", ["config.cache"]
+def setup(app):
+    app.connect("doctree-read", keep_state_in_its_script)
+"""
+NAMES = [
+    "</SCRIPT><img src=x onerror=alert(1)>",
+    "</Script >",
+    "</script/x>",
+    "</scrIPT\n>",
+    "<!--<script>",
+    "a < b && b > c",
+    "<\\/script>",
+    "]]></sCript\t>",
+]
+
+
+class StateOnPage(HTMLParser):
+    """Collects what a browser would read as the state of a page's widgets, and the tags that it would make."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.inside, self.state, self.tags = False, "", set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.inside = dict(attrs).get("type") == "application/vnd.jupyter.widget-state+json"
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        self.state += data if self.inside else ""
+
+
+def test_no_name_ends_the_script_that_holds_the_widgets(tmp_path):
+    state = {"version_major": 2, "version_minor": 0, "state": {"a": {"state": {"names": NAMES}}}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A page")], metadata=METADATA)
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": state}
+    source, built = tmp_path / "source", tmp_path / "built"
+    source.mkdir()
+    (source / "conf.py").write_text(CONF)
+    nbformat.write(notebook, source / "index.ipynb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", str(source), str(built)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    page = StateOnPage((built / "index.html").read_text("utf-8"))
+    assert json.loads(page.state) == state
+    assert "img" not in page.tags and "<" not in page.state
 
 
 @pytest.fixture

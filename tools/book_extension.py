@@ -3,6 +3,7 @@
 - Formulas are drawn without another host: MathJax is copied out of the PyPI package `sphinx-mathjax-offline`.
 - A notebook runs again when the code or data that it uses changed, not only when its own cells did.
 - A figure without alt text or caption is a warning, which fails the strict build.
+- No class name or caption ends the script that holds a page's widgets.
 - A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
 - The palette's colours are custom properties of every page: `--edu-student`.
 - Docstrings are Markdown: what stands in backticks is code.
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from docutils import nodes
 from jupyter_cache import get_cache
+from myst_nb.core.render import WIDGET_STATE_MIMETYPE
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -46,6 +49,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_addresses, priority=100)
     app.connect("config-inited", use_own_mathjax)
     app.connect("env-get-outdated", forget_stale_runs)
+    app.connect("doctree-read", keep_state_in_its_script)
     app.connect("doctree-read", mark_boxes)
     app.connect("doctree-read", demand_words_for_figures)
     app.connect("autodoc-process-docstring", read_as_markdown, priority=400)  # before napoleon
@@ -104,6 +108,17 @@ def forget_stale_runs(
     folder.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(now, indent=1), "utf-8")
     return stale
+
+
+def keep_state_in_its_script(app: Sphinx, doctree: nodes.document) -> None:
+    """Write `<` in the state of a page's widgets as `\\u003c`, which JSON reads as the same letter.
+
+    A browser ends a script at `</script` in any spelling, and `<!--<script` makes it miss the end; myst-nb 1.4 breaks
+    up `</script>` in small letters alone.
+    """
+    for _, script in NbMetadataCollector.get_js_files(app.env, app.env.docname).values():
+        if script.get("type") == WIDGET_STATE_MIMETYPE:
+            script["body"] = script["body"].replace("<", r"\u003c")
 
 
 def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:

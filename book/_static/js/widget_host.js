@@ -8,18 +8,35 @@
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
   const NEEDS_PYTHON = "This control needs Python: open the page in Colab, or run the notebook yourself.";
   const FAILED = "This control could not start in your browser. The text and the figures say what it shows.";
+  const PATIENCE = 1000; // milliseconds for a control to start before the next one does as well
 
+  const report = (error) => console.error("widget:", error);
+  const rest = (milliseconds = 0) => new Promise((done) => setTimeout(done, milliseconds));
   const decode = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
-  /** A model as anywidget's `render` expects it: values, change events, and no kernel to save to. */
-  function makeModel({ state, buffers = [] }) {
-    const values = { ...state };
-    for (const { path, data } of buffers) {
-      const holder = path.slice(0, -1).reduce((inner, key) => inner[key], values);
-      holder[path.at(-1)] = decode(data);
+  /** Put bytes where a path leads: only through what the state itself holds, never to what every object inherits. */
+  function place(values, path, bytes) {
+    let holder = values;
+    for (const key of path.slice(0, -1)) {
+      if (!Object.hasOwn(holder, key)) throw new Error(`the state has no place ${JSON.stringify(path)} for its bytes`);
+      holder = holder[key];
     }
+    const open = { configurable: true, enumerable: true, writable: true };
+    Object.defineProperty(holder, path.at(-1), { value: bytes, ...open });
+  }
+
+  /** A model as anywidget's `render` expects it: values, change events, and no kernel to save to. */
+  function makeModel({ state, buffers }) {
+    const values = Object.assign(Object.create(null), state); // a name such as "constructor" is a name like any other
+    for (const { path, data } of buffers ?? []) place(values, path, decode(data));
     const listeners = new Map();
-    const fire = (event) => [...(listeners.get(event) ?? [])].forEach((listener) => listener());
+    const fire = (event) => [...(listeners.get(event) ?? [])].forEach((listener) => {
+      try {
+        listener();
+      } catch (error) {
+        report(error); // another view of the same model must hear of the change all the same
+      }
+    });
     const each = (events, act) => events.split(/\s+/).forEach(act);
     return {
       get: (key) => values[key],
@@ -64,34 +81,49 @@
     place.after(paragraph);
   }
 
-  async function show(view, entry, models) {
-    if (entry?.model_module !== "anywidget") return note(view, NEEDS_PYTHON);
-    const host = document.createElement("div");
-    host.className = "widget-host";
-    view.after(host);
+  /** A widget's definition and its one model, ready to be shown; all views of the widget share them. */
+  async function begin(entry) {
+    const widget = await load(entry.state._esm);
+    addStyle(entry.state._css);
+    const model = makeModel(entry);
+    await widget.initialize?.({ model });
+    return { widget, model };
+  }
+
+  const begun = new Map(); // model id -> promise of what `begin` returns
+  async function show(view, entries) {
+    let host = null;
     try {
-      const widget = await load(entry.state._esm);
-      addStyle(entry.state._css);
-      if (!models.has(entry)) {
-        models.set(entry, makeModel(entry));
-        await widget.initialize?.({ model: models.get(entry) });
-      }
-      await widget.render?.({ model: models.get(entry), el: host });
+      const id = JSON.parse(view.textContent).model_id;
+      const entry = entries.get(id);
+      if (entry?.model_module !== "anywidget") return note(view, NEEDS_PYTHON);
+      host = document.createElement("div");
+      host.className = "widget-host";
+      view.after(host);
+      if (!begun.has(id)) begun.set(id, begin(entry));
+      const { widget, model } = await begun.get(id);
+      await widget.render?.({ model, el: host });
       host.dataset.ready = "true";
     } catch (error) {
-      host.remove();
+      host?.remove();
       note(view, FAILED);
-      console.error("widget:", error);
+      report(error);
     }
   }
 
   async function start() {
-    const embedded = document.querySelector(STATE);
-    const entries = embedded ? JSON.parse(embedded.textContent).state : {};
-    const models = new Map();
-    for (const view of document.querySelectorAll(VIEW)) {
-      await show(view, entries[JSON.parse(view.textContent).model_id], models);
-      await new Promise((rest) => setTimeout(rest)); // lets the page answer between two widgets
+    const views = [...document.querySelectorAll(VIEW)];
+    let entries = new Map();
+    try {
+      const embedded = document.querySelector(STATE);
+      if (embedded) entries = new Map(Object.entries(JSON.parse(embedded.textContent).state));
+    } catch (error) {
+      for (const view of views) note(view, FAILED);
+      return report(error);
+    }
+    for (const view of views) {
+      await Promise.race([show(view, entries), rest(PATIENCE)]);
+      await rest(); // lets the page answer between two widgets
     }
   }
 
