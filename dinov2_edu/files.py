@@ -15,8 +15,8 @@ _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file 
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """A path as a person writes it: `~` is the home folder."""
-    return Path(path).expanduser()
+    """A path as a person writes it: `~` is the home folder; `~x`, where no user x is known, a name like any other."""
+    return Path(os.path.expanduser(path))
 
 
 def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[bytes]], Any]) -> Path:

@@ -1,0 +1,27 @@
+"""The one error about a picture, and how paths are named in it."""
+
+import os
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read: which, why, and what to do.
+
+    Attributes:
+        name: which picture.
+        reason: what is wrong with it and what to do.
+        permanent: True where its own content is at fault, so that trying again brings the same; False where the
+            cause may pass: memory, open files, a missing file, a limit, a decoder that is not installed.
+    """
+
+    def __init__(self, reason: str, name: str = "", *, permanent: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.name, self.permanent = reason, name, permanent
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}" if self.name else self.reason
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """A path for people: what is not UTF-8 or cannot be printed stands as an escape such as `\\xe9`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
