@@ -7,6 +7,8 @@ self-contained module, because it may run where no second file can be fetched: `
 import base64
 import html
 import io
+import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,18 @@ from PIL import Image
 from dinov2_edu.palette import PALETTE
 
 FOLDER = Path(__file__).parent
-_LOCAL = re.compile(r'^(?:import \{[^}]*\}|export \*) from "\./([\w.]+)";\n', re.MULTILINE)
+_LOCAL = re.compile(r'^(?:import \{[^}]*\}|export \*) from "(\.{1,2}/[\w./]+)";\n', re.MULTILINE)
+_SOURCE = re.compile(r'^import (\w+) from "(\.{1,2}/[\w./]+)\?source";\n', re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?s:.*?)\*/)\n", re.MULTILINE)
 
 
 def bundle(script: str) -> str:
     """Return one self-contained ES module: every file that `script` imports, each once, then the script.
+
+    `import NAME from "./file.js?source";` makes NAME the text of another script: see `worker_source`.
+
+    Args:
+        script: its path in the folder of the widgets.
 
     Raises:
         ValueError: a file imports something in another way than `import { a, b } from "./file.js";`.
@@ -33,16 +42,25 @@ def bundle(script: str) -> str:
     pieces: dict[str, str] = {}
 
     def paste(name: str) -> None:
+        def beside(other: str) -> str:
+            return posixpath.normpath(posixpath.join(posixpath.dirname(name), other))
+
         source = (FOLDER / name).read_text(encoding="utf-8")
-        for needed in _LOCAL.findall(source):
+        for needed in map(beside, _LOCAL.findall(source)):
             if needed not in pieces:
                 paste(needed)
+        source = _SOURCE.sub(lambda m: f"const {m[1]} = {json.dumps(worker_source(beside(m[2])))};\n", source)
         pieces[name] = _LOCAL.sub("", source)
         if left := re.search(r"^import\b.*", pieces[name], re.MULTILINE):
             raise ValueError(f'{name}: wanted `import {{ ... }} from "./file.js";`, got `{left[0]}`')
 
     paste(script)
     return "\n".join(pieces.values())
+
+
+def worker_source(script: str) -> str:
+    """Return a bundle as a classic script, which may start as a worker everywhere: no exports, no comments."""
+    return re.sub(r"^export (?=\w)", "", _COMMENT.sub("", bundle(script)), flags=re.MULTILINE)
 
 
 def stylesheet() -> str:

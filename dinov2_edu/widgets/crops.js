@@ -1,12 +1,11 @@
 // Multi-crop on a photo: the boxes, the crops as the network gets them, and the augmentations one by one.
+import { N_UNIFORMS, boxFromUniform } from "./_boxes.js";
 import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, blur, solarise } from "./_colours.js";
 import {
   button, clamp, decodeImage, figure, font, gallery, h, inkOn, legend, percent, pointerShare, rangeSlider, remember,
-  roundHalfEven, row, shell, slider, sum, toggle, uniforms,
+  row, shell, slider, sum, toggle, uniforms,
 } from "./_shared.js";
 
-const N_TRIES = 10;
-const N_UNIFORMS = 2 * N_TRIES + 2;
 const SIDES = { global: 224, local: 98 }; // pixels of a crop, as the network gets it
 const AUGMENTATIONS = ["flip", "colour", "blur", "solarise"];
 // How often training does each: for global crop 1, global crop 2, local crops (the paper's words).
@@ -15,35 +14,7 @@ const PROBABILITIES = { flip: [0.5, 0.5, 0.5], colour: [0.8, 0.8, 0.8], blur: [1
 const kindOf = (crop) => (crop < 2 ? "global" : "local");
 const nameOf = (crop) => (crop < 2 ? `global ${crop + 1}` : `local ${crop - 1}`);
 
-// ---- where a crop is cut: crops.boxes_from_uniform --------------------------------------------------------
-
-/**
- * A box [top, left, height, width] in whole pixels from 22 uniform numbers: torchvision's rule.
- *
- * Numbers 0-9 choose the area of ten tries, 10-19 their log aspect ratio, 20 the top and 21 the left edge. The first
- * try that fits counts; if none does, the box is the largest centred one with an allowed ratio.
- */
-export function boxFromUniform(uniform, [imageHeight, imageWidth], scale, ratio) {
-  const [logLow, logHigh] = ratio.map(Math.log);
-  for (let i = 0; i < N_TRIES; i++) {
-    const area = imageHeight * imageWidth * (scale[0] + (scale[1] - scale[0]) * uniform[i]);
-    const aspect = Math.exp(logLow + (logHigh - logLow) * uniform[N_TRIES + i]);
-    const width = roundHalfEven(Math.sqrt(area * aspect));
-    const height = roundHalfEven(Math.sqrt(area / aspect));
-    if (width < 1 || width > imageWidth || height < 1 || height > imageHeight) continue;
-    const top = Math.floor(uniform[2 * N_TRIES] * (imageHeight - height + 1));
-    const left = Math.floor(uniform[2 * N_TRIES + 1] * (imageWidth - width + 1));
-    return [top, left, height, width];
-  }
-  return centreBox(imageHeight, imageWidth, ratio);
-}
-
-function centreBox(imageHeight, imageWidth, ratio) {
-  const aspect = imageWidth / imageHeight;
-  const height = aspect < ratio[0] ? Math.max(1, roundHalfEven(imageWidth / ratio[0])) : imageHeight;
-  const width = aspect > ratio[1] ? Math.max(1, roundHalfEven(imageHeight * ratio[1])) : imageWidth;
-  return [Math.floor((imageHeight - height) / 2), Math.floor((imageWidth - width) / 2), height, width];
-}
+// ---- where a crop is cut ----------------------------------------------------------------------------------
 
 function drawBoxes(size, globalScale, localScale, ratio, nLocal, seed) {
   const uniform = uniforms(seed);
