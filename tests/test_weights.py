@@ -498,7 +498,7 @@ def test_a_book_checkpoint_that_is_absent_cut_or_foreign(no_assets):
     with pytest.raises(WeightsRefused, match=r"book\.safetensors is cut short"):
         load_backbone("book")
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(WeightsRefused, match="not the book's checkpoint"):
+    with pytest.raises(WeightsRefused, match="was not written by this book"):
         read_book_checkpoint(no_assets)
 
 
@@ -570,3 +570,13 @@ def test_equal_models_have_equal_fingerprints_and_others_do_not(tiny):
 def test_only_a_module_has_a_fingerprint():
     with pytest.raises(ValueError, match=r"torch\.nn\.Module"):
         fingerprint({"a": 1})
+
+
+def test_backbone_from_a_file_of_its_own(tmp_path):
+    path = save_book_checkpoint(VisionTransformer(TINY), {}, tmp_path)
+    mine = path.rename(tmp_path / "mine.safetensors")
+    assert load_backbone(str(mine)).config == TINY
+    with pytest.raises(WeightsUnavailable, match="there is no file"):
+        load_backbone(str(tmp_path / "other.safetensors"))
+    with pytest.raises(ValueError, match=r"and files that end in \.safetensors"):
+        load_backbone(str(tmp_path / "mine.pth"))

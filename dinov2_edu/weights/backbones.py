@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dinov2_edu.shapes import require
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
-from dinov2_edu.weights.book import read_book_checkpoint
+from dinov2_edu.weights.book import read_book_checkpoint, read_weights_file
 from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable
 from dinov2_edu.weights.official import BASE_URL, WEIGHTS, fetch_official
 
@@ -102,7 +102,8 @@ def load_backbone(
     Args:
         name: "vits14", "vitb14", "vitl14", "vitg14" or one of these with "_reg4": official weights, fetched
             once (88 MB, 0.35, 1.2 and 4.5 GB). "book": trained by this book's code, 32 x 32 images, patches
-            of 4. "random": as large as the book's own, with random weights.
+            of 4. "random": as large as the book's own, with random weights. A path that ends in ".safetensors": a
+            file saved from a run in the page, or one that `save_book_checkpoint` wrote.
         dtype: a floating-point type for weights and arithmetic.
         device: where the model shall live.
         base_url: another server with the official files.
@@ -112,13 +113,17 @@ def load_backbone(
         WeightsUnavailable: the weights are neither here nor to be had now.
         WeightsRefused: a file was found or fetched and is not what it should be.
     """
-    require(name in _NAMES, f"there is no backbone {name!r}, only {', '.join(_NAMES)}")
+    is_file = name.endswith(".safetensors")
+    known = f"{', '.join(_NAMES)}, and files that end in .safetensors"
+    require(is_file or name in _NAMES, f"there is no backbone {name!r}, only {known}")
     good = isinstance(dtype, torch.dtype) and dtype.is_floating_point
     require(good, f"dtype must be a floating-point type such as torch.bfloat16, got {dtype!r}")
     if name == "random":
         model = _random()
     elif name == "book":
         model = load_state(*read_book_checkpoint(), "book.safetensors")
+    elif is_file:
+        model = load_state(*read_weights_file(name), name)
     else:
         model = _official(name, base_url)
     model.name = name

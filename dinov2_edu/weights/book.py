@@ -106,11 +106,28 @@ def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, d
     path = Path(folder or ASSETS, "book.safetensors")
     if not path.is_file():
         raise _absent(path, named=folder is not None)
+    return read_weights_file(path)
+
+
+def read_weights_file(path: str | Path) -> tuple[ViTConfig, dict[str, Tensor]]:
+    """Read a `.safetensors` file that says which model it holds: the sizes, and the tensors as they are stored.
+
+    The book's own checkpoint is one, and what a reader saves from a run in the page is another.
+
+    Args:
+        path: a file with a `ViTConfig` as JSON in its metadata, under "config".
+
+    Raises:
+        WeightsUnavailable: there is no such file.
+        WeightsRefused: the file is cut short, or does not say which model it holds.
+    """
+    if not Path(path).is_file():
+        raise WeightsUnavailable(f"there is no file {path}: name one that was saved from a run")
     try:
         with safe_open(path, framework="pt") as file:
             config = ViTConfig(**json.loads(file.metadata()["config"]))
             return config, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise WeightsRefused(
-            f"{path} is cut short or not the book's checkpoint, restore it ({error})"
+            f"{path} is cut short or was not written by this book's code, restore it ({error})"
         ) from error
