@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 from built_book import BUILT, SUB_PATH, Handler, Watched
 from harness import chromium, mount  # noqa: F401 (fixtures of all tests in this folder)
+from live_page import live  # noqa: F401
 from playwright.sync_api import Browser, Page
 
 from tools.browser import missing

@@ -1,0 +1,113 @@
+// A run from the first picture to the last k-NN accuracy. Twin: dinov2_edu.training.loop.fit, with Patterns10 drawn as it
+// goes, so that training starts at once.
+import { drawBatch, normalise } from "./crops.js";
+import { diagnose } from "./diagnosis.js";
+import { knnAccuracy, nearestRows } from "./knn.js";
+import { Patterns10 } from "./patterns10.js";
+import { changed } from "./presets.js";
+import { TrainState, trainStep } from "./training.js";
+import { uniforms } from "../_numbers.js";
+
+const DEFAULTS = { pictures: 4000, first: 640, each: 16, neighbours: 600, tests: 300 };
+
+export class Run {
+  /**
+   * seed: of weights, crops and masks. data: { pictures: how many there will be, first: drawn before the first step,
+   * each: drawn in each step, neighbours: labelled ones for k-NN, tests: asked ones }.
+   */
+  constructor(engine, config, seed = 0, data = {}) {
+    this.engine = engine;
+    this.sizes = { ...DEFAULTS, ...data };
+    this.uniform = uniforms(1000 + seed);
+    this.world = new Patterns10(this.sizes.pictures, 1, config.vit.img_size);
+    this.world.draw(this.sizes.first);
+    this.state = new TrainState(engine, config, this.uniform);
+    this.history = {};
+    this.shortcut = 0;
+    this.asked = null;
+    this.last = null;
+  }
+
+  get step() { return this.state.step; }
+
+  /** Change settings from now on: fields of TrainConfig, and `shortcut`. Sizes of the network stay. */
+  change({ shortcut = this.shortcut, ...settings }) {
+    this.shortcut = shortcut;
+    this.state.config = changed(this.state.config, settings);
+  }
+
+  /** More pictures to train on, gray bytes [n side side], drawn as often as a texture is; returns their label. */
+  addPictures(bytes) {
+    const label = this.world.add(bytes);
+    this.asked = null;
+    return label;
+  }
+
+  /** One step; its metrics go into the history and come back. */
+  next() {
+    const { world, state, uniform, sizes } = this;
+    world.draw(sizes.each);
+    const chosen = Array.from({ length: state.config.batch_size }, () => world.choose(uniform));
+    const batch = drawBatch(world, chosen, state.config, uniform, this.shortcut);
+    const { metrics, seen } = trainStep(state, batch);
+    for (const [name, value] of Object.entries(metrics)) (this.history[name] ??= []).push(value);
+    this.last = { batch, chosen, seen };
+    return metrics;
+  }
+
+  /** The pictures of the evaluation, drawn and normalised when they are first needed. */
+  evaluation() {
+    if (this.asked) return this.asked;
+    const { world, sizes: { neighbours, tests } } = this;
+    world.draw(Math.max(0, neighbours - world.count));
+    const other = new Patterns10(tests, 2, world.side);
+    other.draw();
+    const plane = world.side ** 2;
+    this.asked = {
+      known: normalise(world.bytes.subarray(0, neighbours * plane), 1, plane), labels: world.labels.slice(0, neighbours),
+      asked: normalise(other.bytes, 1, plane), wanted: other.labels, bytes: other.bytes,
+    };
+    return this.asked;
+  }
+
+  /** Class tokens of the evaluation's pictures by the teacher, before the head: { known, asked }. */
+  features() {
+    const { known, asked } = this.evaluation();
+    const { engine, world: { side }, state: { teacher, base } } = this;
+    engine.release(base);
+    this.last = null;                                       // what it showed lay in the engine's memory
+    const of = (pixels) => teacher.features(engine, pixels, pixels.length / side ** 2, side);
+    return { known: of(known), asked: of(asked) };
+  }
+
+  /** k-NN accuracy (k = 20) of the teacher's class tokens on test pictures, 0 to 1. Twin: evaluation.knn_evaluator. */
+  knn() {
+    const { labels, wanted } = this.evaluation();
+    const { known, asked } = this.features();
+    return knnAccuracy(this.engine, known, labels, asked, wanted, this.state.config.vit.width);
+  }
+
+  /** The same for the pixels themselves. */
+  pixelKnn() {
+    const { known, labels, asked, wanted } = this.evaluation();
+    this.engine.release(this.state.base);
+    this.last = null;
+    return knnAccuracy(this.engine, known, labels, asked, wanted, this.world.side ** 2);
+  }
+
+  /** The k nearest labelled pictures of the first `count` test pictures: [{ label, nearest: [{ index, cosine, label }] }]. */
+  neighbours(count = 5, k = 5) {
+    const { labels, wanted } = this.evaluation();
+    const { known, asked } = this.features();
+    const { width } = this.state.config.vit;
+    const found = nearestRows(this.engine, known, asked.subarray(0, count * width), width, k);
+    return found.map((list, i) => ({ label: wanted[i],
+      nearest: list.map(({ index, cosine }) => ({ index, cosine, label: labels[index] })) }));
+  }
+
+  /** The verdict on the last `window` steps. */
+  diagnosis(window = 100) {
+    const end = Object.fromEntries(Object.entries(this.history).map(([name, values]) => [name, values.slice(-window)]));
+    return diagnose(end, this.state.config.n_prototypes);
+  }
+}
