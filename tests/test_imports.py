@@ -9,7 +9,7 @@ import pytest
 from tools.imports import PACKAGE, fingerprint, imported_names, imports_of_modules, needed_modules
 
 FLOORS = (
-    ("shapes", "palette", "files", "pictures"),
+    ("shapes", "palette", "files", "pictures", "numerics"),
     ("crops", "masking", "vit", "heads", "losses", "schedules", "ema"),
     ("training",),
     ("data", "weights", "features", "probe"),

@@ -16,6 +16,7 @@ from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
 from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision
 from dinov2_edu.features.sources import Pictures, as_pictures
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ClassTokens, require
 from dinov2_edu.vit import VisionTransformer, fingerprint
 
@@ -101,6 +102,7 @@ class Features:
         return len(self) / max(self.seconds, 1e-9)
 
 
+@torch_defaults()
 def extract_features(
     model: VisionTransformer,
     images: ImageSet | Pictures | Tensor | str | os.PathLike | Sequence[Any],
@@ -115,7 +117,7 @@ def extract_features(
     Pictures stay bytes at their own size until their batch is resized and normalised on the model's device.
     Features go to the cache shard by shard, so an interrupted call, started again, goes on where it stopped;
     the cache knows weights, preprocessing, precision, layers and the content of every picture. With a cache,
-    memory is bounded by a shard.
+    memory is bounded by a shard. An autocast or default dtype around the call changes nothing.
 
     Args:
         model: a backbone, on the device to work on; it is left as it is.

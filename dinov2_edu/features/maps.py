@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import check_float_images, check_images, describe, require
 from dinov2_edu.vit import VisionTransformer
 
 Maps = Float[np.ndarray, "h rows cols"]
 
 
+@torch_defaults()
 @torch.no_grad()
 def attention_over_patches(model: VisionTransformer, image: Tensor, layer: int = -1) -> Maps:
     """Where the class token looks among the patches, one map a head.

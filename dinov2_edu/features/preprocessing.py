@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.crops import normalize, resize_matrix
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images, describe, require
 
 CIFAR_MEAN = (0.49139968, 0.48215841, 0.44653091)
@@ -61,6 +62,7 @@ class Preprocessing:
             return shorter, int(shorter * width / height)
         return int(shorter * height / width), shorter
 
+    @torch_defaults()
     @torch.no_grad()
     def __call__(self, images: ByteImages) -> Float[Tensor, "b c size size"]:
         """Make a batch of equally large pictures ready, on the device that it is on.

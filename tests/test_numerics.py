@@ -1,0 +1,111 @@
+"""What a caller has switched on around a call does not change its numbers."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from dinov2_edu.features import ExtractOptions, Preprocessing, attention_over_patches, extract_features
+from dinov2_edu.numerics import torch_defaults
+from dinov2_edu.vit import VisionTransformer, ViTConfig
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+AROUND = {
+    "bfloat16 autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "float16 autocast": lambda: torch.autocast("cpu", torch.float16),
+    "float64 by default": lambda: default_dtype(torch.float64),
+    "bfloat16 by default": lambda: default_dtype(torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "another device by default": lambda: torch.device("meta"),
+    "deterministic": deterministic,
+}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+torch.manual_seed(0)
+MODEL = VisionTransformer(
+    ViTConfig(img_size=16, patch_size=8, width=16, depth=2, heads=2, layer_scale=None, init_std=0.2)
+)
+BYTES = torch.randint(0, 256, (12, 3, 20, 20), generator=seeded(), dtype=torch.uint8)
+IMAGE = torch.rand(3, 16, 16, generator=seeded())
+PRECISE = ExtractOptions(precision="float32", progress=False)
+
+CALLS: dict[str, Callable[[], Tensor]] = {
+    "extract_features": lambda: (
+        extract_features(MODEL, BYTES, preprocessing=Preprocessing(size=16), options=PRECISE).linear_eval
+    ),
+    "Preprocessing, smaller": lambda: Preprocessing(size=16)(BYTES),
+    "Preprocessing, larger": lambda: Preprocessing(size=32)(BYTES),
+    "attention_over_patches": lambda: torch.from_numpy(attention_over_patches(MODEL, IMAGE)),
+}
+"""Every public call that decides its own precision, on inputs that are made outside."""
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_switched_on_around_a_call_does_not_change_it(call, around):
+    wanted = CALLS[call]()
+    with AROUND[around]():
+        found = CALLS[call]()
+    assert found.dtype == wanted.dtype and found.device == wanted.device
+    assert torch.equal(found, wanted)
+
+
+def settings() -> tuple:
+    return (
+        torch.is_autocast_enabled("cpu"),
+        torch.get_autocast_dtype("cpu"),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_inference_mode_enabled(),
+        torch.is_grad_enabled(),
+    )
+
+
+@pytest.mark.parametrize("around", [name for name in AROUND if name != "deterministic"])
+def test_settings_are_torchs_own_inside_and_the_callers_afterwards(around):
+    usual = settings()
+    with AROUND[around]():
+        before = settings()
+        assert before != usual
+        with pytest.raises(KeyboardInterrupt), torch_defaults():
+            inside = settings()
+            raise KeyboardInterrupt
+        assert settings() == before
+    assert (inside[0], *inside[2:]) == (usual[0], *usual[2:])
+
+
+def test_what_was_cached_inside_autocast_is_float32(tmp_path):
+    def extract():
+        return extract_features(
+            MODEL, BYTES, preprocessing=Preprocessing(size=16), cache_dir=tmp_path, options=PRECISE
+        )
+
+    with torch.autocast("cpu", torch.bfloat16):
+        extract()
+    again = extract()
+    assert again.from_cache and torch.equal(again.linear_eval, CALLS["extract_features"]())
