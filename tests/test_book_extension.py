@@ -174,9 +174,9 @@ def book(tmp_path, monkeypatch):
         doc2path=lambda page: tmp_path / (f"{page}.ipynb" if page == "01_a" else f"{page}.md"),
         mystnb_config=SimpleNamespace(execution_cache_path=""),
     )
-    app = SimpleNamespace(outdir=str(tmp_path / "_build" / "html"))
+    app = SimpleNamespace(outdir=str(tmp_path / "_build" / "html"), env=env)
     state = SimpleNamespace(uses="first", n_runs=lambda: len(cache.list_cache_records()))
-    monkeypatch.setattr(book_extension, "fingerprint", lambda code: state.uses)
+    monkeypatch.setattr(book_extension, "fingerprint", lambda code, at_hand: state.uses)
     state.look = lambda: book_extension.forget_stale_runs(app, env, set(), set(), set())
     state.record = Path(tmp_path / "_build" / ".fingerprints.json")
     state.store = lambda: cache.cache_notebook_file(path, check_validity=False, overwrite=True)

@@ -19,6 +19,8 @@ def project(tmp_path):
     """A copy of the files that name the repository's address."""
     for name in NAMING:
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "dinov2_edu").mkdir()
+    shutil.copy(ROOT / "dinov2_edu" / "__init__.py", tmp_path / "dinov2_edu")
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     return tmp_path
 
@@ -59,6 +61,30 @@ def test_a_new_address_reaches_every_file(project):
     assert address.spread(project) == []
 
 
+def test_a_new_release_reaches_all_that_installs_or_opens_one(project):
+    version = project / "dinov2_edu" / "__init__.py"
+    version.write_text(version.read_text("utf-8").replace(address.tag(project)[1:], "9.8.7"), "utf-8")
+    assert address.spread(project, write=False)
+    address.spread(project)
+    slug = address.slug_in_config(project)
+    for path in (project / "notebooks").glob("*.ipynb"):
+        assert f"git+https://github.com/{slug}@v9.8.7" in path.read_text("utf-8")
+    readme = (project / "README.md").read_text("utf-8")
+    assert f'pip install "dinov2-edu @ git+https://github.com/{slug}@v9.8.7"' in readme
+    assert f"colab.research.google.com/github/{slug}/blob/v9.8.7/notebooks/" in readme
+    assert "@v0." not in readme and "/blob/main/" not in readme
+    assert address.spread(project) == []
+
+
+def test_a_release_goes_with_a_new_address(project):
+    move(project, "someone/else")
+    address.spread(project)
+    assert f"git+https://github.com/someone/else@{address.tag()}" in (project / "README.md").read_text(
+        "utf-8"
+    )
+    assert address.spread(project) == []
+
+
 def test_other_addresses_stay(project):
     page = project / "faq.md"
     text = "https://github.com/facebookresearch/dinov2 https://github.com/inside-dinov2/inside-dinov2-data"
@@ -80,6 +106,35 @@ def test_a_config_without_address_is_refused(tmp_path, text):
     (tmp_path / "_config.yml").write_text(text)
     with pytest.raises(ValueError, match=r"url: https://github\.com/OWNER/REPO"):
         address.slug_in_config(tmp_path)
+
+
+def test_a_package_without_version_is_refused(tmp_path):
+    (tmp_path / "dinov2_edu").mkdir()
+    (tmp_path / "dinov2_edu" / "__init__.py").write_text("version = 1\n")
+    with pytest.raises(ValueError, match=r'__version__ = "1\.2\.3"'):
+        address.tag(tmp_path)
+
+
+def uses():
+    """Every action that a workflow uses, as it stands there."""
+    files = [path for kind in ("yml", "yaml") for path in (ROOT / ".github").rglob(f"*.{kind}")]
+    return [
+        line for path in files for line in re.findall(r"^[\s-]*uses: *(.*)$", path.read_text("utf-8"), re.M)
+    ]
+
+
+def test_every_action_is_pinned_to_a_commit_whose_version_is_named():
+    assert len(uses()) >= 8
+    assert [
+        line for line in uses() if not re.fullmatch(r"[\w/.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+    ] == []
+
+
+def test_an_action_is_pinned_to_one_commit_everywhere():
+    pins = {line.split("@")[0]: set() for line in uses()}
+    for line in uses():
+        pins[line.split("@")[0]].add(line)
+    assert [lines for lines in pins.values() if len(lines) > 1] == []
 
 
 def test_constraints_leave_out_what_torch_brings_on_linux():

@@ -1,11 +1,14 @@
-"""Spreads the repository's address from _config.yml, where it stands once, to every other file.
+"""Spreads the repository's address and the release from where each stands once to every other file.
 
-python -m tools.address            rewrite the files that name it
-python -m tools.address --check    say which files name another address; exit code 1 if any does
+python -m tools.address            rewrite the files that name them
+python -m tools.address --check    say which files name another address or release; exit code 1 if any does
 
 `pyproject.toml` holds the address that was spread last. That address is looked for in every text file
 and replaced by the one in `_config.yml`: `github.com/OWNER/REPO` wherever it stands, and the address of the
 pages, `OWNER.github.io/REPO`.
+
+The release is `__version__` of the package: what is installed from the repository, and what a link opens in Colab, is
+its tag, such as `v0.1.0`, so that a notebook and the package that it installs fit together for ever.
 """
 
 import re
@@ -14,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUFFIXES = {".cff", ".ipynb", ".js", ".md", ".py", ".svg", ".toml", ".yml"}
-SKIPPED = {".git", ".venv", "_build", "build", "node_modules"}
+SKIPPED = {".cache", ".git", ".venv", "_build", "build", "node_modules"}
 _SLUG = r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?"
 
 
@@ -44,6 +47,23 @@ def slug_spread_last(root: Path = ROOT) -> str:
     return found[1]
 
 
+def tag(root: Path = ROOT) -> str:
+    """The tag of the release that readers install, from `__version__` of the package.
+
+    Raises:
+        ValueError: there is no such line.
+    """
+    found = re.search(r'^__version__ = "([\w.]+)"$', _text(root / "dinov2_edu" / "__init__.py"), re.MULTILINE)
+    if not found:
+        raise ValueError('dinov2_edu/__init__.py needs a line `__version__ = "1.2.3"`')
+    return f"v{found[1]}"
+
+
+def release_in_config(root: Path = ROOT) -> str:
+    """What pip is asked for in Colab's first cell: `git+https://github.com/OWNER/REPO@v1.2.3`."""
+    return f"git+https://github.com/{slug_in_config(root)}@{tag(root)}"
+
+
 def pages(slug: str) -> str:
     """Where GitHub Pages publishes a repository, without `https://` and the last slash."""
     owner, repo = slug.split("/")
@@ -62,29 +82,31 @@ def text_files(root: Path) -> list[Path]:
 
 
 def spread(root: Path = ROOT, *, write: bool = True) -> list[Path]:
-    """Replace the address that was spread last by the one in `_config.yml`.
+    """Replace the address that was spread last by the one in `_config.yml`, and releases by the present one.
 
     Args:
         root: the project's folder.
         write: whether to change the files, or only to find those that would change.
 
     Returns:
-        The files that named the old address.
+        The files that named the old address or another release.
     """
     old, new = slug_spread_last(root), slug_in_config(root)
-    if old == new:
-        return []
     swaps = [
-        (re.compile(rf"github\.com/{re.escape(old)}(?![\w-])"), f"github.com/{new}"),
-        (re.compile(rf"colab\.research\.google\.com/github/{re.escape(old)}(?![\w-])"),
-         f"colab.research.google.com/github/{new}"),
-        (re.compile(rf"{re.escape(pages(old))}(?![\w-])"), pages(new)),
-    ]  # fmt: skip
+        (rf"github\.com/{re.escape(old)}(?![\w-])", f"github.com/{new}"),
+        (rf"(?<=colab\.research\.google\.com/github/){re.escape(old)}(?![\w-])", new),
+        (rf"{re.escape(pages(old))}(?![\w-])", pages(new)),
+        (rf"git\+https://github\.com/{re.escape(new)}(?![\w-])(@v[\w.]*\w)?", release_in_config(root)),
+        (
+            rf"(?<=colab\.research\.google\.com/github/){re.escape(new)}/blob/[^/]+/",
+            f"{new}/blob/{tag(root)}/",
+        ),
+    ]
     changed = []
     for path in text_files(root):
         before = after = _text(path)
         for pattern, replacement in swaps:
-            after = pattern.sub(replacement, after)
+            after = re.sub(pattern, replacement, after)
         if after != before:
             changed.append(path)
             if write:
@@ -101,9 +123,9 @@ def main() -> int:
     check = "--check" in sys.argv[1:]
     changed = spread(write=not check)
     for path in changed:
-        print(f"{'names another address' if check else 'rewritten'}: {path.relative_to(ROOT)}")
+        print(f"{'names another address or release' if check else 'rewritten'}: {path.relative_to(ROOT)}")
     if not changed:
-        print(f"every file names {slug_in_config()}")
+        print(f"every file names {release_in_config()}")
     return int(check and bool(changed))
 
 

@@ -1,13 +1,13 @@
 """What the book's pages need beyond Jupyter Book: a Sphinx extension, named in `_config.yml`.
 
 - Formulas are drawn without another host: MathJax is copied out of the PyPI package `sphinx-mathjax-offline`.
-- A notebook runs again when the code or data that it uses changed, not only when its own cells did.
+- A notebook runs again when the code, weights or data that it finds changed, not only when its own cells did.
 - A figure without alt text or caption is a warning, which fails the strict build.
 - No class name or caption ends the script that holds a page's widgets.
 - A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
 - The palette's colours are custom properties of every page: `--edu-student`.
 - Docstrings are Markdown: what stands in backticks is code.
-- The addresses of the pages follow from the repository's.
+- The addresses of the pages follow from the repository's; Colab opens the notebook of the release that it installs.
 - Files of `book/_static` are copied on every build.
 """
 
@@ -27,7 +27,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from dinov2_edu.palette import PALETTE
-from tools.address import pages, slug_in_config
+from tools.address import pages, slug_in_config, tag
+from tools.at_hand import at_hand
 from tools.imports import fingerprint
 from tools.notebooks import python_of, read
 
@@ -54,7 +55,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", demand_words_for_figures)
     app.connect("autodoc-process-docstring", read_as_markdown, priority=400)  # before napoleon
     app.connect("html-page-context", add_colours)
+    app.connect("html-page-context", open_release_in_colab, priority=600)  # after the theme made its buttons
     app.connect("build-finished", copy_files)
+    app.connect("build-finished", remember_runs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -89,25 +92,37 @@ def forget_stale_runs(
 
     The cache of runs looks only at a notebook's own cells. What was known of the rest is kept beside it.
     """
-    folder = Path(app.outdir).parent
-    record = folder / ".fingerprints.json"
+    record = Path(app.outdir).parent / ".fingerprints.json"
     known = json.loads(record.read_text("utf-8")) if record.exists() else {}
-    stale, now = [], {}
-    cache = get_cache(env.mystnb_config.execution_cache_path or folder / ".jupyter_cache")
-    for page in sorted(env.found_docs):
-        path = Path(env.doc2path(page))
-        if path.suffix != ".ipynb":
-            continue
-        now[page] = fingerprint(python_of(read(path)))
-        if known.get(page) == now[page]:
+    stale = []
+    cache = get_cache(env.mystnb_config.execution_cache_path or record.with_name(".jupyter_cache"))
+    for page, now in _fingerprints(env, network=True).items():
+        if known.get(page) == now:
             continue
         for run in cache.list_cache_records():
-            if Path(run.uri).name == path.name:
+            if Path(run.uri).name == Path(env.doc2path(page)).name:
                 cache.remove_cache(run.pk)
         stale.append(page)
-    folder.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(now, indent=1), "utf-8")
+    remember_runs(app)
     return stale
+
+
+def remember_runs(app: Sphinx, error: Exception | None = None) -> None:
+    """Write down what the stored runs were made of.
+
+    Weights and data that could be fetched count as there before a run, afterwards only if they were: so a run whose
+    download failed is made again.
+    """
+    record = Path(app.outdir).parent / ".fingerprints.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(_fingerprints(app.env, network=False), indent=1), "utf-8")
+
+
+def _fingerprints(env: BuildEnvironment, *, network: bool) -> dict[str, str]:
+    """The fingerprint of every notebook of the book, by page."""
+    paths = {page: Path(env.doc2path(page)) for page in sorted(env.found_docs)}
+    codes = {page: python_of(read(path)) for page, path in paths.items() if path.suffix == ".ipynb"}
+    return {page: fingerprint(code, at_hand=at_hand(code, network=network)) for page, code in codes.items()}
 
 
 def keep_state_in_its_script(app: Sphinx, doctree: nodes.document) -> None:
@@ -172,6 +187,17 @@ def add_colours(app: Sphinx, page: str, template: str, context: dict, doctree: n
     """Give the style sheet the colour of each role: `student` becomes `--edu-student`."""
     roles = " ".join(f"--edu-{role.replace('_', '-')}: {colour};" for role, colour in PALETTE.items())
     context["metatags"] = f"{context.get('metatags', '')}<style>:root {{ {roles} }}</style>\n"
+
+
+def open_release_in_colab(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Let the button for Colab open the notebook as it was at the release, which is what its first cell installs."""
+    branch = f"/blob/{app.config.html_theme_options['repository_branch']}/"
+    for group in context.get("header_buttons", ()):
+        for button in group.get("buttons", ()):
+            if button.get("url", "").startswith("https://colab.research.google.com/"):
+                button["url"] = button["url"].replace(branch, f"/blob/{tag(Path(app.srcdir))}/", 1)
 
 
 def copy_files(app: Sphinx, error: Exception | None) -> None:

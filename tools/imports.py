@@ -4,7 +4,7 @@ import ast
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -68,15 +68,16 @@ def needed_modules(names: Iterable[str], root: Path = ROOT) -> set[str]:
     return found
 
 
-def fingerprint(code: str, root: Path = ROOT) -> str:
+def fingerprint(code: str, root: Path = ROOT, *, at_hand: Mapping[str, str] | None = None) -> str:
     """A hash of all that can change what a notebook shows, beyond its own cells.
 
     That is: the modules it loads, the style sheets and scripts beside them, the package's assets, the
-    versions of torch and numpy, and the settings in the environment.
+    versions of torch and numpy, the settings in the environment, and the weights and data that it finds.
 
     Args:
         code: the notebook's Python, all cells.
         root: the project's folder.
+        at_hand: the weights and data that it finds, as `tools.at_hand` tells them.
     """
     names = imported_names(code) | {f"{PACKAGE}.exercises.{chapter}" for chapter in _EXERCISE.findall(code)}
     files = {module_files(root)[module] for module in needed_modules(names, root)}
@@ -84,6 +85,7 @@ def fingerprint(code: str, root: Path = ROOT) -> str:
     files |= {path for path in scripts if path.with_suffix(".py") in files or path.name.startswith("_")}
     files |= {path for path in (root / PACKAGE / "assets").rglob("*") if path.is_file()}
     digest = hashlib.sha256(f"{version('torch')} {version('numpy')}".encode())
+    digest.update(repr(sorted((at_hand or {}).items())).encode())
     for name in sorted(key for key in os.environ if key.startswith("DINOV2_EDU_")):
         digest.update(f"{name}={os.environ[name]}".encode())
     for path in sorted(files):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from tools.address import slug_in_config
+from tools.address import release_in_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
@@ -26,7 +26,7 @@ SETUP = """\
 import sys
 
 if "google.colab" in sys.modules:
-    %pip install --quiet "dinov2-edu @ git+https://github.com/{slug}"
+    %pip install --quiet "dinov2-edu @ {release}"
 
 from dinov2_edu.notebook import setup
 
@@ -133,7 +133,7 @@ def _file_problems(notebook: dict, chapter: str) -> Iterator[str]:
         yield f"there must be one `# heading`, at the top of cell 1; found {len(headings)}"
     if stated_seconds(notebook) is None:
         yield "cell 1 must say what it needs and that it takes `about N seconds on two CPU cores`"
-    if source(cells[1]) != SETUP.format(slug=slug_in_config(), chapter=chapter):
+    if source(cells[1]) != SETUP.format(release=release_in_config(), chapter=chapter):
         yield "cell 2 must be the set-up cell word for word: run `make address`"
     if cells[1]["metadata"] != SETUP_METADATA:
         yield f"the metadata of cell 2 must be {json.dumps(SETUP_METADATA)}"

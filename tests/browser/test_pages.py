@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from built_book import built_pages, open_formulas, undrawn_formulas, violations
 
-from tools.address import slug_in_config
+from tools.address import slug_in_config, tag
 from tools.notebooks import FOLDER
 
 PAGES = built_pages()
@@ -93,10 +93,10 @@ def test_figures_have_words_and_widgets_are_light(built, path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
-def test_the_launch_button_opens_the_notebook_in_colab(built, path):
+def test_the_launch_button_opens_the_notebook_of_the_release_in_colab(built, path):
     notebook = path.replace(".html", ".ipynb")
     links = {link for link in Page(built / path).links if "colab.research.google.com" in link}
-    assert links == {f"https://colab.research.google.com/github/{slug_in_config()}/blob/main/{notebook}"}
+    assert links == {f"https://colab.research.google.com/github/{slug_in_config()}/blob/{tag()}/{notebook}"}
 
 
 def test_search_finds_a_chapter(visit):

@@ -1,0 +1,103 @@
+"""Says which official weights and which CIFAR-10 a notebook would find, so that its stored run can be judged by it.
+
+A page that was made with stand-ins must be made again as soon as the real thing can be had, and only then.
+"""
+
+import ast
+import hashlib
+import os
+import urllib.request
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+
+from dinov2_edu.data import cache_dir
+from dinov2_edu.weights import BASE_URL, WEIGHTS
+
+_LOADERS = {"available_backbone": ["vits14"], "load_backbone": [], "fetch_official": []}
+_CIFAR_LOADERS = {"cifar10_or_patterns", "load_cifar10"}
+_TIMEOUT = 3.0  # seconds a server may take to answer before it counts as out of reach
+
+
+def at_hand(code: str, *, network: bool) -> dict[str, str]:
+    """What of the things that a notebook asks for is there, each with a word on its source; nothing where it is not.
+
+    Args:
+        code: the notebook's Python, all cells.
+        network: whether what could be fetched now counts as there.
+    """
+    found = {name: "official" for name in official_names(code) if _has_weights(name, network)}
+    if _called(ast.parse(code), _CIFAR_LOADERS):
+        found["CIFAR-10"] = _cifar10(network)
+    return {name: source for name, source in found.items() if source}
+
+
+def official_names(code: str) -> set[str]:
+    """The official models that a piece of Python loads, by name.
+
+    Where a loader is handed a variable, every name of a model that stands in the code counts.
+    """
+    tree = ast.parse(code)
+    names = set()
+    for call in _called(tree, _LOADERS):
+        given = call.args[:1] or [word.value for word in call.keywords if word.arg in ("name", "names")]
+        words = _words(given[0]) if given else _LOADERS[_name(call)]
+        names |= set(words or _words(tree))
+    return names & set(WEIGHTS)
+
+
+def _called(tree: ast.AST, functions: dict | set) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node) in functions]
+
+
+def _name(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def _words(tree: ast.AST) -> list[str]:
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [value for value in constants if isinstance(value, str)]
+
+
+def _has_weights(name: str, network: bool) -> bool:
+    entry = WEIGHTS[name]
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(entry.path).name)
+    if path.is_file() and _sha256(path, path.stat().st_mtime_ns) == entry.sha256:
+        return True
+    return network and _answers(f"{BASE_URL}/{entry.path}")
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _cifar10(network: bool) -> str:
+    """Where CIFAR-10 would come from; the copy with losses gives other numbers than torchvision's."""
+    if named := os.environ.get("DINOV2_EDU_CIFAR10"):
+        path = Path(named).expanduser()
+        facts = path.stat() if path.exists() else None
+        return f"{path} {facts and (facts.st_size, facts.st_mtime_ns)}"
+    from torchvision.datasets import CIFAR10
+
+    if (cache_dir() / "torchvision-cifar10" / CIFAR10.base_folder).is_dir():
+        return "torchvision"
+    return "torchvision" if network and _answers(CIFAR10.url) else ""
+
+
+@cache
+def _answers(url: str) -> bool:
+    """Whether a server says now that it has a file; never asked where the network is to be left alone."""
+    if os.environ.get("DINOV2_EDU_OFFLINE", "").lower() not in ("", "0", "false", "no", "off"):
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT):
+            return True
+    except (OSError, HTTPException):
+        return False
