@@ -14,7 +14,7 @@ export DINOV2_EDU_CIFAR10 ?= $(abspath $(LOCAL_CIFAR10))
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help setup book test unit serve lint format strip address bench constraints clean distclean
+.PHONY: help setup book test unit colab serve lint format strip address bench constraints clean distclean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,11 @@ test: unit book ## all tests: package, book, pages in a browser, notebooks as in
 unit: setup ## the tests that need neither the book nor a browser
 	$(BIN)/python -m pytest -m "not browser and not slow"
 
+colab: setup ## run every chapter in the versions that Colab ships (5 GB, in .cache/colab)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m tools.colab
+	COLAB=1 $(BIN)/python -m pytest tests/notebooks/test_colab.py
+
 serve: ## show the built book at http://localhost:8000
 	@test -f _build/html/index.html || $(MAKE) book
 	@echo "The book is at http://localhost:$(PORT) (Ctrl+C ends it)"
@@ -56,7 +61,7 @@ format: setup ## bring code and notebooks to the committed form
 strip: setup ## clear the outputs of all notebooks
 	$(BIN)/python -m tools.notebooks strip
 
-address: setup ## spread the repository's address from _config.yml
+address: setup ## spread the repository's address from _config.yml, and the release
 	$(BIN)/python -m tools.address
 
 bench: setup ## measure speed beside other libraries (installs them)
@@ -71,5 +76,5 @@ clean: ## remove what was built; .venv stays
 	rm -rf _build build .pytest_cache .ruff_cache *.egg-info
 	find dinov2_edu tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove .venv as well
-	rm -rf $(VENV)
+distclean: clean ## remove .venv and Colab's versions as well
+	rm -rf $(VENV) .cache

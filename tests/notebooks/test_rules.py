@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tools.address import slug_in_config
+from tools.address import release_in_config
 from tools.notebooks import (
     FOLDER,
     MAX_LINES,
@@ -37,7 +37,10 @@ GOOD = stripped(
         "cells": [
             cell("markdown", "title", "# Losses\n\nWhat it takes: about 2 minutes on two CPU cores."),
             cell(
-                "code", "set-up", SETUP.format(slug=slug_in_config(), chapter="05_losses"), **SETUP_METADATA
+                "code",
+                "set-up",
+                SETUP.format(release=release_in_config(), chapter="05_losses"),
+                **SETUP_METADATA,
             ),
             cell("markdown", "bars-why", "## Bars\n\nSome `code` and $x$."),
             cell("code", "bars", "draw()", mystnb=FIGURE),
