@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,3 +44,13 @@ def test_the_shipped_weights_reach_what_their_card_says():
     found = {name: knn_evaluator(*some)(load_backbone(name)) for name in ("book", "random")}
     assert found["book"] > found["random"] + 0.05
     assert reached > found["book"] > reached - 0.12, "a tenth of the labels costs some"
+
+
+def test_the_readme_quotes_the_card():
+    words = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+    card = read_book_card()
+    knn = {name: f"{100 * card['accuracy'][name]['knn']:.1f} %" for name in card["accuracy"]}
+    assert f"for {card['hours']} hours on two CPU cores" in words and "two CPU cores" in card["device"]
+    assert f"names {knn['book']} of the test pictures" in words
+    assert f"random weights reach {knn['random weights']}, raw pixels {knn['raw pixels']}" in words
+    assert "50,000 labelled" in words and "50,000 labelled" in card["measured_on"]
