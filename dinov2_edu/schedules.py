@@ -18,34 +18,27 @@ FIRST_LAYER = ("patch_embed", "cls_token", "pos_embed", "mask_token", "register_
 
 
 def cosine_schedule(
-    start: float,
-    end: float,
-    n_steps: int,
-    *,
-    warmup_steps: int = 0,
-    warmup_start: float = 0.0,
-    freeze_steps: int = 0,
+    start: float, end: float, n_steps: int, *, warmup_steps: int = 0
 ) -> Float64[np.ndarray, " n_steps"]:
-    """Go from `start` to `end` along half a cosine, after an optional freeze at 0 and a linear warm-up.
+    """Go from `start` to `end` along half a cosine, after a linear warm-up from 0 to `start`.
 
-    The freeze, the warm-up (which ends at `start`) and the cosine follow each other and fill `n_steps`
-    together. The last number lies one small step before `end`, as in the official code.
+    Warm-up and cosine fill `n_steps` together. The last number lies one small step before `end`, as in the
+    official code.
 
     Raises:
-        ValueError: no steps, a negative number of steps, or freeze and warm-up longer than the whole.
+        ValueError: no steps, a negative number of steps, or a warm-up longer than the whole.
 
     Source: official CosineScheduler, dinov2/utils/utils.py @ b8931f7; SGDR (Loshchilov and Hutter 2016).
     """
     require(n_steps >= 1, f"n_steps must be at least 1, got {n_steps}")
     require(
-        warmup_steps >= 0 and freeze_steps >= 0 and warmup_steps + freeze_steps <= n_steps,
-        f"warmup_steps and freeze_steps must be at least 0 and fit into n_steps = {n_steps} together, "
-        f"got {warmup_steps} and {freeze_steps}",
+        0 <= warmup_steps <= n_steps,
+        f"warmup_steps must be at least 0 and fit into n_steps = {n_steps}, got {warmup_steps}",
     )
-    n_cosine = n_steps - warmup_steps - freeze_steps
+    n_cosine = n_steps - warmup_steps
     progress = np.arange(n_cosine) / max(n_cosine, 1)
     cosine = end + (start - end) * (1 + np.cos(np.pi * progress)) / 2
-    return np.concatenate([np.zeros(freeze_steps), np.linspace(warmup_start, start, warmup_steps), cosine])
+    return np.concatenate([np.linspace(0, start, warmup_steps), cosine])
 
 
 def linear_schedule(
@@ -56,16 +49,17 @@ def linear_schedule(
     Args:
         start: the first number.
         end: the number at step `n_steps` - 1 and after it.
-        n_steps: length of the climb, at least 1.
+        n_steps: length of the climb; with 0 every number is `end`.
         n_total: length of the whole; `n_steps` if None. A smaller one cuts the climb off.
 
     Raises:
-        ValueError: a length below 1.
+        ValueError: a negative climb, or a whole of less than one step.
 
     Source: the teacher temperature's warm-up in official dinov2/train/train.py @ b8931f7.
     """
     n_total = n_steps if n_total is None else n_total
-    require(n_steps >= 1 and n_total >= 1, f"n_steps and n_total must be 1 or more, got {n_steps}, {n_total}")
+    good = n_steps >= 0 and n_total >= 1
+    require(good, f"n_steps must be at least 0 and n_total at least 1, got {n_steps} and {n_total}")
     climb = np.linspace(start, end, n_steps)
     return np.concatenate([climb, np.full(max(n_total - n_steps, 0), float(end))])[:n_total]
 

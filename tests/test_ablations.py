@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from test_training_step import TINY
+from tiny_training import TINY
 
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import ablations

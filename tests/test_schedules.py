@@ -50,10 +50,10 @@ def test_cosine_goes_down_half_a_wave():
     assert (np.diff(schedule) < 0).all() and schedule[-1] > 1
 
 
-def test_freeze_then_warmup_then_cosine():
-    schedule = cosine_schedule(1, 0, 20, warmup_steps=5, warmup_start=0.2, freeze_steps=3)
-    np.testing.assert_allclose(schedule[:8], [0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1])
-    np.testing.assert_allclose(schedule[8:], cosine_schedule(1, 0, 12))
+def test_warmup_then_cosine():
+    schedule = cosine_schedule(1, 0, 17, warmup_steps=5)
+    np.testing.assert_allclose(schedule[:5], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(schedule[5:], cosine_schedule(1, 0, 12))
 
 
 def test_a_schedule_may_be_all_warmup():
@@ -64,6 +64,8 @@ def test_linear_climbs_and_stays():
     np.testing.assert_allclose(linear_schedule(0, 3, 4, n_total=7), [0, 1, 2, 3, 3, 3, 3])
     np.testing.assert_allclose(linear_schedule(0, 3, 4), [0, 1, 2, 3])
     np.testing.assert_allclose(linear_schedule(0, 3, 4, n_total=2), [0, 1])
+    np.testing.assert_allclose(linear_schedule(0, 3, 1, n_total=3), [0, 3, 3])
+    np.testing.assert_allclose(linear_schedule(0, 3, 0, n_total=3), [3, 3, 3])
 
 
 @pytest.mark.parametrize(("batch_size", "factor"), [(1024, 1), (256, 0.5), (4096, 2)])
@@ -114,10 +116,10 @@ def test_multipliers_work_in_an_optimiser():
     ("call", "words"),
     [
         (lambda: cosine_schedule(1, 0, 0), "n_steps must be at least 1, got 0"),
-        (lambda: cosine_schedule(1, 0, 10, warmup_steps=8, freeze_steps=3), "got 8 and 3"),
-        (lambda: cosine_schedule(1, 0, 10, warmup_steps=-1), "got -1 and 0"),
-        (lambda: linear_schedule(1, 0, 0), "got 0, 0"),
-        (lambda: linear_schedule(1, 0, 5, n_total=0), "got 5, 0"),
+        (lambda: cosine_schedule(1, 0, 10, warmup_steps=11), "got 11"),
+        (lambda: cosine_schedule(1, 0, 10, warmup_steps=-1), "got -1"),
+        (lambda: linear_schedule(1, 0, -1, n_total=3), "got -1 and 3"),
+        (lambda: linear_schedule(1, 0, 5, n_total=0), "got 5 and 0"),
         (lambda: scaled_lr(0.1, 0), "batch_size"),
         (lambda: parameter_multipliers(nn.Linear(2, 2), layer_decay=0), "layer_decay"),
         (lambda: parameter_multipliers(nn.Linear(2, 2), layer_decay=1.1), "layer_decay"),

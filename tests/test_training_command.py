@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_training_step import TINY
+from tiny_training import TINY
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.experiments import publish

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_training import TINY, draw
 
 from dinov2_edu.crops import CropConfig
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.losses import sinkhorn_knopp
-from dinov2_edu.training import Batch, TrainConfig, build_state, compute_losses, draw_batch, train_step
+from dinov2_edu.training import Batch, TrainConfig, build_state, compute_losses, train_step
 from dinov2_edu.training.step import feature_spread, make_targets
 from dinov2_edu.vit import ViTConfig
 
@@ -18,17 +19,6 @@ RECIPES = [
     for targets in ("centering", "sinkhorn_knopp")
     for heads in ("shared", "separate")
 ]
-TINY = TrainConfig(
-    vit=ViTConfig(img_size=16, patch_size=4, width=24, depth=2, heads=2, layer_scale=None),
-    crops=CropConfig(global_size=16, local_size=8, n_local=2, blur=(0, 0, 0)),
-    n_prototypes=32,
-    head_hidden=32,
-    head_bottleneck=16,
-    batch_size=8,
-    steps=20,
-    warmup_steps=2,
-    teacher_temperature_steps=5,
-)
 
 
 def step_config(numbers: dict[str, np.ndarray], vit: ViTConfig) -> TrainConfig:
@@ -113,18 +103,13 @@ def test_the_teacher_after_is_the_official_one(official):
         torch.testing.assert_close(ours[name], torch.from_numpy(expected), atol=1e-6, rtol=1e-6)
 
 
-def byte_images(n: int = 8, size: int = 16) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator)
-
-
 def test_a_step_moves_student_teacher_centres_and_nothing_of_the_batch():
     state = build_state(TINY)
     before = {k: v.clone() for k, v in state.teacher.state_dict().items()}
-    batch = draw_batch(byte_images(), TINY, 0)
+    batch, generator = draw(TINY)
     kept = batch.global_crops.clone()
-    train_step(state, batch)  # the warm-up begins at a learning rate of 0
-    record = train_step(state, draw_batch(byte_images(), TINY, 1))
+    train_step(state, batch, generator)  # the warm-up begins at a learning rate of 0
+    record = train_step(state, *draw(TINY, 1))
     assert state.step == 2
     assert torch.equal(kept, batch.global_crops)
     assert any(not torch.equal(before[k], v) for k, v in state.teacher.state_dict().items())
@@ -135,17 +120,17 @@ def test_a_step_moves_student_teacher_centres_and_nothing_of_the_batch():
 
 def test_the_teacher_never_gets_a_gradient():
     state = build_state(TINY)
-    compute_losses(state, draw_batch(byte_images(), TINY, 0), 0.04).total.backward()
+    compute_losses(state, draw(TINY)[0], 0.04).total.backward()
     assert all(p.grad is None and not p.requires_grad for p in state.teacher.parameters())
 
 
 def test_targets_use_the_centre_of_before():
     state = build_state(TINY)
-    batch = draw_batch(byte_images(), TINY, 0)
+    batch, _ = draw(TINY)
     with torch.no_grad():
         logits = state.teacher(batch.global_crops).global_cls_logits
         first = compute_losses(state, batch, 0.05)
-    torch.testing.assert_close(first.new_centers["cls"], logits.mean(dim=0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(first.teacher_logits["cls"], logits)
     state.centers["cls"] = logits.mean(dim=0)
     with torch.no_grad():
         second = compute_losses(state, batch, 0.05)
@@ -154,20 +139,20 @@ def test_targets_use_the_centre_of_before():
 
 def test_make_targets_names_three_methods():
     logits, center = torch.randn(6, 5), torch.randn(5)
-    bare = make_targets(logits, center, 0.1, "none")
+    bare = make_targets(logits, None, 0.1, "none")
     torch.testing.assert_close(bare, (logits / 0.1).softmax(dim=-1))
     torch.testing.assert_close(
         make_targets(logits, center, 0.1, "centering"), ((logits - center) / 0.1).softmax(-1)
     )
-    torch.testing.assert_close(make_targets(logits, center, 0.1, "sinkhorn"), sinkhorn_knopp(logits, 0.1))
+    torch.testing.assert_close(make_targets(logits, None, 0.1, "sinkhorn"), sinkhorn_knopp(logits, 0.1))
 
 
 @pytest.mark.parametrize("weight", ["dino_weight", "ibot_weight", "koleo_weight"])
 def test_a_part_with_weight_0_is_absent_and_the_others_stay(weight):
     full, part = TINY, replace(TINY, **{weight: 0.0})
     with torch.no_grad():
-        all_parts = compute_losses(build_state(full), draw_batch(byte_images(), full, 0), 0.05).parts
-        left = compute_losses(build_state(part), draw_batch(byte_images(), part, 0), 0.05).parts
+        all_parts = compute_losses(build_state(full), draw(full)[0], 0.05).parts
+        left = compute_losses(build_state(part), draw(part)[0], 0.05).parts
     gone = {"dino_weight": {"dino_local", "dino_global"}}.get(weight, {weight.removesuffix("_weight")})
     assert set(all_parts) - set(left) == gone
     if weight == "koleo_weight":
@@ -177,27 +162,25 @@ def test_a_part_with_weight_0_is_absent_and_the_others_stay(weight):
 
 def test_no_local_crops():
     config = replace(TINY, crops=replace(TINY.crops, n_local=0))
-    record = train_step(build_state(config), draw_batch(byte_images(), config, 0))
+    record = train_step(build_state(config), *draw(config))
     assert "dino_local" not in record and torch.isfinite(record["loss"])
 
 
-def test_stochastic_depth_follows_the_seed_and_the_step():
+def test_stochastic_depth_follows_the_generator():
     """And not torch's own generator, of which a resumed run knows nothing."""
     config = replace(TINY, vit=replace(TINY.vit, drop_path=0.5))
-    state, batch = build_state(config), draw_batch(byte_images(), config, 0)
+    state, (batch, _) = build_state(config), draw(config)
+
+    def loss(seed):
+        return compute_losses(state, batch, 0.05, torch.Generator().manual_seed(seed)).total
+
     state.student.eval()
-    whole = compute_losses(state, batch, 0.05).total
+    whole = loss(0)
     state.student.train()
-    first = compute_losses(state, batch, 0.05).total
+    first = loss(0)
     assert first != whole
     torch.rand(1)
-    assert compute_losses(state, batch, 0.05).total == first
-    state.step = 1
-    assert compute_losses(state, batch, 0.05).total != first
-
-
-def test_the_largest_seed_can_be_drawn_from():
-    draw_batch(byte_images(), replace(TINY, seed=2**32 - 1), TINY.steps - 1)
+    assert loss(0) == first != loss(1)
 
 
 def test_a_short_run_cuts_the_rise_of_the_temperature_off():
@@ -205,6 +188,29 @@ def test_a_short_run_cuts_the_rise_of_the_temperature_off():
     config = replace(TINY, teacher_temperature=(0.04, 0.07), teacher_temperature_steps=31)
     temperatures = build_state(config).schedules.teacher_temperature
     assert temperatures == pytest.approx([0.04 + 0.001 * step for step in range(config.steps)])
+
+
+def test_the_temperature_rises_as_in_the_official_schedule():
+    """`CosineScheduler` with a warm-up as long as itself: `np.linspace`, then the last value."""
+    for rise, pair in ((0, (0.04, 0.07)), (1, (0.04, 0.07)), (12, (0.02, 0.05))):
+        config = replace(TINY, teacher_temperature=pair, teacher_temperature_steps=rise)
+        official = [*np.linspace(*pair, rise), *[pair[1]] * (config.steps - rise)]
+        np.testing.assert_allclose(build_state(config).schedules.teacher_temperature, official, rtol=1e-12)
+
+
+@pytest.mark.parametrize("targets", ["centering", "sinkhorn", "none"])
+def test_centres_are_kept_for_centering_alone(targets):
+    state = build_state(replace(TINY, targets=targets))
+    record = train_step(state, *draw(TINY))
+    assert set(state.centers) == ({"cls", "patch"} if targets == "centering" else set())
+    assert torch.isfinite(record["loss"])
+
+
+def test_a_run_that_has_had_all_its_steps_is_refused():
+    state = build_state(TINY)
+    state.step = TINY.steps
+    with pytest.raises(ValueError, match="has had all its 20 steps"):
+        train_step(state, *draw(TINY))
 
 
 def test_feature_spread_is_1_on_a_full_sphere_and_0_at_a_point():
@@ -218,49 +224,15 @@ def test_feature_spread_is_1_on_a_full_sphere_and_0_at_a_point():
 
 def test_bfloat16_stays_near_float32():
     with torch.no_grad():
-        exact = compute_losses(build_state(TINY), draw_batch(byte_images(), TINY, 0), 0.05)
+        exact = compute_losses(build_state(TINY), draw(TINY)[0], 0.05)
         half = replace(TINY, precision="bfloat16")
-        rounded = compute_losses(build_state(half), draw_batch(byte_images(), half, 0), 0.05)
+        rounded = compute_losses(build_state(half), draw(half)[0], 0.05)
     assert rounded.total.item() == pytest.approx(exact.total.item(), rel=0.02)
     assert rounded.total.item() != exact.total.item()
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"batch_size": 1}, "KoLeo needs at least 2 images"),
-        ({"targets": "softmax"}, "targets must be one of"),
-        ({"student_temperature": 0}, "student_temperature must be a finite number above 0"),
-        ({"teacher_temperature": (0.0, 0.07)}, "teacher_temperature"),
-        ({"mask_ratio": (0.5, 0.1)}, "lowest, highest"),
-        ({"warmup_steps": 20}, "shorten the warm-up"),
-        ({"momentum": (1.2, 1.0)}, "momentum must lie between 0 and 1"),
-        ({"dino_weight": 0, "ibot_weight": 0, "koleo_weight": 0}, "nothing to learn"),
-        ({"dino_weight": -1}, "at least 0"),
-        ({"n_prototypes": 0}, "at least 2 .*got 0"),
-        ({"precision": "float16"}, '"float32" or "bfloat16", got \'float16\''),
-        ({"lr": (0.0, 0.0)}, "learning rate must be above 0"),
-        ({"seed": 2**33}, r"between 0 and 2\*\*32 - 1, got 8589934592"),
-        ({"vit": replace(TINY.vit, patch_size=16, img_size=16)}, "not a multiple of the patch size 16"),
-    ],
-)
-def test_a_config_that_makes_no_sense_is_refused(changes, says):
-    with pytest.raises(ValueError, match=says):
-        replace(TINY, **changes)
-
-
-@pytest.mark.bad_input
 def test_three_global_crops_are_refused():
-    batch = draw_batch(byte_images(), TINY, 0)
+    batch, _ = draw(TINY)
     with pytest.raises(ValueError, match="two global crops"):
         compute_losses(build_state(TINY), Batch(batch.global_crops[:3], None, None), 0.05)
-
-
-def test_config_survives_json():
-    import json
-
-    again = TrainConfig.from_dict(json.loads(json.dumps(TINY.to_dict())))
-    assert again == TINY
-    with pytest.raises(ValueError, match="no field batchsize"):
-        TrainConfig.from_dict({"batchsize": 3})

@@ -7,6 +7,7 @@ import torch
 from dinov2_edu.data import ImageSet
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.probe import knn_accuracy
+from dinov2_edu.training.streams import stream
 from dinov2_edu.vit import VisionTransformer
 
 
@@ -21,7 +22,7 @@ def knn_evaluator(
         n_train: use so many neighbours, drawn at random from `train`, to keep an evaluation short.
     """
     # Not every k-th image: where labels repeat in order, that would leave out whole classes.
-    drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randperm(len(train), generator=stream("k-NN neighbours"))
     train = train.subset(drawn[:n_train])
     preprocessing = Preprocessing(size=test.images.shape[-1])
     options = ExtractOptions(progress=False)

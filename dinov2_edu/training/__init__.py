@@ -7,6 +7,7 @@ from dinov2_edu.training.loop import FitOptions, TrainingStopped, fit
 from dinov2_edu.training.network import Network, Outputs
 from dinov2_edu.training.state import TrainState, build_state
 from dinov2_edu.training.step import Batch, Losses, compute_losses, draw_batch, train_step
+from dinov2_edu.training.streams import step_generator
 
 __all__ = [
     "Batch",
@@ -26,5 +27,6 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "start_from",
+    "step_generator",
     "train_step",
 ]

@@ -20,6 +20,7 @@ from dinov2_edu.training.diagnosis import MIN_MUTUAL_INFORMATION, diagnose
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.training.step import draw_batch, images_per_process, train_step
+from dinov2_edu.training.streams import step_generator, stream
 
 _NOT_FINITE = (
     "lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite. "
@@ -102,9 +103,10 @@ def fit(
     try:
         while state.step < last:
             chosen = order.batch(state.step).to(images.device)
-            batch = draw_batch(images[chosen], config, state.step)
+            generator = step_generator(config, state.step)
+            batch = draw_batch(images[chosen], config, generator)
             with _uninterrupted():
-                record = train_step(state, batch)
+                record = train_step(state, batch, generator)
                 bar.update()
                 recorded = state.step % options.log_every == 0 or state.step == last
                 if recorded:
@@ -157,7 +159,7 @@ class EpochOrder:
         """This process's images at a step; the last, incomplete batch of an epoch is left out."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+            generator = stream("order of images", self.config.seed, epoch)
             self._epoch, self._order = epoch, torch.randperm(self.n_images, generator=generator)
         start = position * self.config.batch_size
         return self._order[start : start + self.config.batch_size][rank() :: world_size()]

@@ -25,6 +25,10 @@ class Outputs(NamedTuple):
     patch_logits: Float[Tensor, "m k"] | None
     """One row for each masked patch, in the order of the mask."""
 
+    def float(self) -> "Outputs":
+        """The same in float32, whatever autocast made of it."""
+        return Outputs(*(None if one is None else one.float() for one in self))
+
 
 class Network(nn.Module):
     """A backbone with its projection heads; the parameter names are the official ones.

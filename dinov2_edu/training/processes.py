@@ -69,27 +69,3 @@ def average_over_all(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
         return numbers
     total = all_reduce_sum(torch.stack([value.detach().float() for value in numbers.values()])) / world_size()
     return dict(zip(numbers, total.unbind(), strict=True))
-
-
-class _GatherRows(torch.autograd.Function):
-    """Collect the rows of all processes; backward, add up what every process says about the rows of this one."""
-
-    @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:
-        ctx.n_rows = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows)
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        summed = all_reduce_sum(gradient.clone(memory_format=torch.contiguous_format))
-        return summed[rank() * ctx.n_rows :][: ctx.n_rows]
-
-
-def gather_rows(rows: Float[Tensor, "b d"]) -> Float[Tensor, "all_b d"]:
-    """All processes' rows, in rank order; gradients flow back to the process that each row came from.
-
-    Every process must bring the same number of rows.
-    """
-    return _GatherRows.apply(rows.contiguous()) if is_distributed() else rows

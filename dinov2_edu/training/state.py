@@ -14,6 +14,7 @@ from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_mul
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.network import Network
 from dinov2_edu.training.processes import is_distributed
+from dinov2_edu.training.streams import stream
 
 
 class Schedules:
@@ -26,8 +27,12 @@ class Schedules:
         self.last_layer_lr[: config.freeze_last_layer_steps] = 0.0
         self.weight_decay = cosine_schedule(*config.weight_decay, n)
         self.momentum = cosine_schedule(*config.momentum, n)
-        rising = max(1, config.teacher_temperature_steps)
+        rising = config.teacher_temperature_steps
         self.teacher_temperature = linear_schedule(*config.teacher_temperature, rising, n_total=n)
+
+    def at(self, step: int) -> dict[str, float]:
+        """All of them at a step, by name."""
+        return {name: float(schedule[step]) for name, schedule in vars(self).items()}
 
 
 @dataclass
@@ -46,7 +51,7 @@ class TrainState:
     @property
     def device(self) -> torch.device:
         """Where the networks live."""
-        return self.centers["cls"].device
+        return next(self.teacher.parameters()).device
 
     @property
     def student_network(self) -> Network:
@@ -55,12 +60,12 @@ class TrainState:
 
 
 def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> TrainState:
-    """A fresh run: seeded student, its copy as teacher, AdamW, centres at zero.
+    """A fresh run: seeded student, its copy as teacher, AdamW, and for centering its centres at zero.
 
     In a process group the student is wrapped in DistributedDataParallel.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.set_state(stream("weights", config.seed).get_state())
         student = Network(config)
     student = student.to(device).train()
     teacher = make_teacher(student)
@@ -68,7 +73,8 @@ def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> Trai
         for network in (student, teacher):
             for block in network.backbone.blocks:
                 block.compile()
-    centers = {name: torch.zeros(config.n_prototypes, device=device) for name in ("cls", "patch")}
+    centered = ("cls", "patch") if config.targets == "centering" else ()
+    centers = {name: torch.zeros(config.n_prototypes, device=device) for name in centered}
     optimizer = build_optimizer(student, config)
     if is_distributed():  # averages gradients over processes
         resting = not (config.dino_weight and config.ibot_weight)  # a head or the mask token gets no gradient

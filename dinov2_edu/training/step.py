@@ -27,9 +27,7 @@ from dinov2_edu.training.network import CropMasks, GlobalCrops, LocalCrops, Outp
 from dinov2_edu.training.processes import (
     all_reduce_sum,
     average_over_all,
-    gather_rows,
     mean_over_all,
-    rank,
     world_size,
 )
 from dinov2_edu.training.state import TrainState
@@ -50,23 +48,15 @@ class Batch:
         return cls(global_crops, local_crops if len(local_crops) else None, masks)
 
 
-def step_generator(config: TrainConfig, step: int) -> torch.Generator:
-    """A step's random numbers: they follow from the seed, the step and the process.
-
-    So a run that was stopped and resumed sees what it would have seen.
-    """
-    return torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 4096 + rank())
-
-
-def draw_batch(images: ByteImages, config: TrainConfig, step: int) -> Batch:
-    """Crop, augment and mask a batch, with the draws of the step."""
-    views = multi_crop(images, config.crops, generator=step_generator(config, step))
+def draw_batch(images: ByteImages, config: TrainConfig, generator: torch.Generator) -> Batch:
+    """Crop, augment and mask a batch; `step_generator` gives the generator of a step of a run."""
+    views = multi_crop(images, config.crops, generator=generator)
     masks = None
     if config.ibot_weight:
         masks = mask_batch(
             2 * len(images),
             config.crop_grid,
-            generator=step_generator(config, step),
+            generator=generator,
             ratio=config.mask_ratio,
             probability=config.mask_probability,
         )
@@ -75,11 +65,11 @@ def draw_batch(images: ByteImages, config: TrainConfig, step: int) -> Batch:
 
 @dataclass
 class Losses:
-    """The parts of the loss as they enter the sum, the targets' statistics, and the logits' means."""
+    """The parts of the loss as they enter the sum, the targets' statistics, and the teacher's logits."""
 
     parts: dict[str, Float[Tensor, ""]]
     metrics: dict[str, Float[Tensor, ""]]
-    new_centers: dict[str, Float[Tensor, " k"]]
+    teacher_logits: dict[str, Float[Tensor, "m k"]]
 
     @property
     def total(self) -> Float[Tensor, ""]:
@@ -88,61 +78,85 @@ class Losses:
 
 
 def make_targets(
-    logits: Float[Tensor, "m k"], center: Float[Tensor, " k"], temperature: float, method: str
+    logits: Float[Tensor, "m k"], center: Float[Tensor, " k"] | None, temperature: float, method: str
 ) -> Float[Tensor, "m k"]:
-    """Turn teacher logits into the distributions that the student shall match."""
+    """Turn teacher logits into the distributions that the student shall match.
+
+    Args:
+        logits: of the teacher.
+        center: the running centre; read by "centering" alone.
+        temperature: the teacher's.
+        method: "centering", "sinkhorn" or "none".
+    """
     if method == "sinkhorn":
         return sinkhorn_knopp(logits, temperature, all_reduce=all_reduce_sum)
-    return center_targets(logits, torch.zeros_like(center) if method == "none" else center, temperature)
+    if method == "none":
+        center = logits.new_zeros(logits.shape[-1])
+    return center_targets(logits, center, temperature)
 
 
-def compute_losses(state: TrainState, batch: Batch, teacher_temperature: float) -> Losses:
+def compute_losses(
+    state: TrainState, batch: Batch, teacher_temperature: float, generator: torch.Generator | None = None
+) -> Losses:
     """Run both networks and compute every part of the loss; changes nothing.
 
     DINO matches a student's global crop with the *other* teacher crop and a local crop with both, and averages over
-    these pairs; iBOT matches masked patches; KoLeo spreads the class tokens of each global crop.
+    these pairs; iBOT matches masked patches; KoLeo spreads the class tokens of each global crop among the images of
+    this process, as the official loss does.
+
+    Args:
+        state: the networks, the centres and the config.
+        batch: crops and masks.
+        teacher_temperature: of this step.
+        generator: for stochastic depth; torch's own if None.
 
     Raises:
         ValueError: an odd number of global crops.
     """
-    config = state.config
-    require(
-        len(batch.global_crops) % 2 == 0, f"wanted two global crops an image, got {len(batch.global_crops)}"
+    config, centers = state.config, state.centers
+    teacher, student = _run_networks(state, batch, generator)
+    cls_targets = make_targets(
+        teacher.global_cls_logits, centers.get("cls"), teacher_temperature, config.targets
     )
-    patch_indices = masks = None
+    logits, targets = {"cls": teacher.global_cls_logits}, {"cls": cls_targets}
+    parts = _dino_parts(student, cls_targets, config) if config.dino_weight else {}
+    if config.koleo_weight:
+        parts["koleo"] = config.koleo_weight * sum(
+            koleo_loss(tokens) for tokens in student.cls_tokens.chunk(2)
+        )
+    if student.patch_logits is not None:
+        logits["patch"] = teacher.patch_logits
+        targets["patch"] = make_targets(
+            teacher.patch_logits, centers.get("patch"), teacher_temperature, config.targets
+        )
+        ibot = ibot_loss(
+            student.patch_logits,
+            targets["patch"],
+            batch.masks.to(state.device),
+            temperature=config.student_temperature,
+        )
+        parts["ibot"] = config.ibot_weight * ibot
+    return Losses(parts, _metrics(targets, teacher), logits)
+
+
+def _run_networks(
+    state: TrainState, batch: Batch, generator: torch.Generator | None
+) -> tuple[Outputs, Outputs]:
+    """The teacher on whole global crops, the student on masked global and on local ones; float32 comes out."""
+    crops, config = batch.global_crops, state.config
+    require(len(crops) % 2 == 0, f"wanted two global crops an image, got {len(crops)}")
+    masks = patch_indices = None
     if batch.masks is not None and config.ibot_weight:
+        # Counted where the masks were drawn, on the CPU, so that nothing waits for a GPU.
         patch_indices = batch.masks.flatten().nonzero().squeeze(1).to(state.device)
         masks = batch.masks.to(state.device)
-    skips = step_generator(config, state.step) if config.vit.drop_path else None
-    bf16 = torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    with bf16:
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         with torch.no_grad():
-            teacher = state.teacher(batch.global_crops, patch_indices=patch_indices)
+            teacher = state.teacher(crops, patch_indices=patch_indices)
         student = state.student(
-            batch.global_crops, batch.local_crops, masks=masks, patch_indices=patch_indices, generator=skips
+            crops, batch.local_crops, masks=masks, patch_indices=patch_indices, generator=generator
         )
-    parts, metrics, centers = {}, {}, {}
-    targets = make_targets(
-        teacher.global_cls_logits.float(), state.centers["cls"], teacher_temperature, config.targets
-    )
-    metrics["target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
-    metrics["mean_target_entropy"] = entropy(mean_over_all(targets))
-    metrics["feature_spread"] = feature_spread(teacher.cls_tokens)
-    centers["cls"] = mean_over_all(teacher.global_cls_logits)
-    parts |= _dino_parts(student, targets, config)
-    if config.koleo_weight:
-        pair = student.cls_tokens.float().chunk(2)
-        parts["koleo"] = config.koleo_weight * sum(koleo_loss(gather_rows(tokens)) for tokens in pair)
-    if patch_indices is not None:
-        targets = make_targets(
-            teacher.patch_logits.float(), state.centers["patch"], teacher_temperature, config.targets
-        )
-        metrics["patch_target_entropy"] = mean_over_all(entropy(targets)[:, None]).squeeze()
-        centers["patch"] = mean_over_all(teacher.patch_logits)
-        parts["ibot"] = config.ibot_weight * ibot_loss(
-            student.patch_logits.float(), targets, masks, temperature=config.student_temperature
-        )
-    return Losses(parts, metrics, centers)
+    return teacher.float(), student.float()
 
 
 def _dino_parts(student: Outputs, targets: Float[Tensor, "g k"], config: TrainConfig) -> dict[str, Tensor]:
@@ -150,19 +164,27 @@ def _dino_parts(student: Outputs, targets: Float[Tensor, "g k"], config: TrainCo
 
     Without local crops that number is 2; the official code, which counts at least one local pair, divides by 3.
     """
-    if not config.dino_weight:
-        return {}
     teacher = targets.unflatten(0, (2, -1))  # 2 b k
-    n_pairs = 2 + 2 * config.crops.n_local
-    views = student.global_cls_logits.float().unflatten(0, (2, -1))
-    temperature = config.student_temperature
-    matched = dino_loss(views, teacher, temperature=temperature, skip_same_view=True)
-    parts = {"dino_global": config.dino_weight * matched / n_pairs}
+    n_local, temperature = config.crops.n_local, config.student_temperature
+    weight = config.dino_weight / (2 + 2 * n_local)
+    views = student.global_cls_logits.unflatten(0, (2, -1))
+    parts = {"dino_global": weight * dino_loss(views, teacher, temperature=temperature, skip_same_view=True)}
     if student.local_cls_logits is not None:
-        views = student.local_cls_logits.float().unflatten(0, (config.crops.n_local, -1))
-        matched = dino_loss(views, teacher, temperature=temperature)
-        parts["dino_local"] = config.dino_weight * matched / n_pairs
+        views = student.local_cls_logits.unflatten(0, (n_local, -1))
+        parts["dino_local"] = weight * dino_loss(views, teacher, temperature=temperature)
     return parts
+
+
+def _metrics(targets: dict[str, Float[Tensor, "m k"]], teacher: Outputs) -> dict[str, Float[Tensor, ""]]:
+    """What `diagnose` reads, over all processes: entropies of the targets (nats) and the spread of the features."""
+    metrics = {
+        "target_entropy": mean_over_all(entropy(targets["cls"])[:, None]).squeeze(),
+        "mean_target_entropy": entropy(mean_over_all(targets["cls"])),
+        "feature_spread": feature_spread(teacher.cls_tokens),
+    }
+    if "patch" in targets:
+        metrics["patch_target_entropy"] = mean_over_all(entropy(targets["patch"])[:, None]).squeeze()
+    return metrics
 
 
 def feature_spread(tokens: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
@@ -174,37 +196,49 @@ def feature_spread(tokens: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     return (1 - mean_over_all(unit).square().sum()).clamp(min=0).sqrt()
 
 
-def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor | float]:
+def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> dict[str, Tensor | float]:
     """One step: losses, gradients, clipping, AdamW, teacher, centres.
 
     The centre used for the targets is the one before this step's update, as in the official code.
 
+    Args:
+        state: what is trained; changed in place.
+        batch: from `draw_batch`.
+        generator: the step's own, which drew the batch and now draws stochastic depth.
+
     Returns:
         The loss, its parts and metrics as tensors on the device (reading one waits for the device), the schedules as
         numbers.
-    """
-    config, schedules, step = state.config, state.schedules, state.step
-    temperature = float(schedules.teacher_temperature[step])
-    for group in state.optimizer.param_groups:
-        lr = schedules.last_layer_lr[step] if group["is_last_layer"] else schedules.lr[step]
-        group["lr"] = float(lr * group["lr_multiplier"])
-        group["weight_decay"] = float(schedules.weight_decay[step] * group["wd_multiplier"])
 
-    losses = compute_losses(state, batch, temperature)
+    Raises:
+        ValueError: the run has had all its steps.
+    """
+    config, step = state.config, state.step
+    require(
+        step < config.steps, f"the run has had all its {config.steps} steps: begin another with start_from"
+    )
+    now = state.schedules.at(step)
+    for group in state.optimizer.param_groups:
+        lr = now["last_layer_lr"] if group["is_last_layer"] else now["lr"]
+        group["lr"] = lr * group["lr_multiplier"]
+        group["weight_decay"] = now["weight_decay"] * group["wd_multiplier"]
+
+    losses = compute_losses(state, batch, now["teacher_temperature"], generator)
     state.optimizer.zero_grad(set_to_none=True)
     losses.total.backward()
     for network in state.student_network.children():
         nn.utils.clip_grad_norm_(network.parameters(), config.clip)
     state.optimizer.step()
 
-    momentum = float(schedules.momentum[step])
-    update_teacher(state.teacher, state.student_network, momentum)
-    for name, mean in losses.new_centers.items():
-        state.centers[name] = update_center(state.centers[name], mean, config.center_momentum)
+    update_teacher(state.teacher, state.student_network, now["momentum"])
+    for name, logits in losses.teacher_logits.items():
+        if name in state.centers:  # kept for centering alone
+            mean = mean_over_all(logits)
+            state.centers[name] = update_center(state.centers[name], mean, config.center_momentum)
     state.step += 1
-    numbers = {"lr": float(schedules.lr[step]), "momentum": momentum, "teacher_temperature": temperature}
     seen = {"loss": losses.total, **losses.parts, **losses.metrics}
-    return {**average_over_all({name: value.detach() for name, value in seen.items()}), **numbers}
+    seen = average_over_all({name: value.detach() for name, value in seen.items()})
+    return {**seen, **{name: now[name] for name in ("lr", "momentum", "teacher_temperature")}}
 
 
 def images_per_process(config: TrainConfig) -> int:

@@ -146,6 +146,7 @@ def bench_step(images: torch.Tensor, pair: Pair, rounds: int) -> None:
     state = build_state(
         replace(CONFIG, precision=pair.ours, vit=replace(CONFIG.vit, drop_path=pair.drop_path))
     )
+    generator = torch.Generator().manual_seed(0)
 
     def their_epoch() -> None:
         for views in loader:
@@ -153,7 +154,7 @@ def bench_step(images: torch.Tensor, pair: Pair, rounds: int) -> None:
 
     def our_epoch() -> None:
         for batch in images.split(BATCH):
-            train_step(state, draw_batch(batch, state.config, state.step))
+            train_step(state, draw_batch(batch, state.config, generator), generator)
 
     name = f"whole step, lightly {pair.theirs}, ours {pair.ours} (images/s)"
     if pair.drop_path:
@@ -165,9 +166,10 @@ def bench_networks(images: torch.Tensor, precision: str, rounds: int) -> None:
     """The step without its augmentation: views and masks of one batch made beforehand."""
     peer, state = PeerStep(precision), build_state(replace(CONFIG, precision=precision))
     views = next(iter(DataLoader(Pictures(images[:BATCH]), batch_size=BATCH)))
-    batch = draw_batch(images[:BATCH], state.config, 0)
+    generator = torch.Generator().manual_seed(0)
+    batch = draw_batch(images[:BATCH], state.config, generator)
     name = f"  views made beforehand, both {precision} (images/s)"
-    compare(name, BATCH, partial(peer, views), partial(train_step, state, batch), "", rounds)
+    compare(name, BATCH, partial(peer, views), partial(train_step, state, batch, generator), "", rounds)
 
 
 KINDS = {
@@ -183,10 +185,10 @@ KINDS = {
 
 def where_time_goes(images: torch.Tensor, precision: str) -> None:
     """Print the share of a large matrix product's speed that the step reaches, and what it spends its time on."""
-    state = build_state(replace(CONFIG, precision=precision))
+    state, generator = build_state(replace(CONFIG, precision=precision)), torch.Generator().manual_seed(0)
 
     def step() -> None:
-        train_step(state, draw_batch(images[:BATCH], state.config, 0))
+        train_step(state, draw_batch(images[:BATCH], state.config, generator), generator)
 
     with FlopCounterMode(display=False) as counter:
         step()
