@@ -2,7 +2,7 @@
 // dinov2_edu.masking.mask_batch, for pictures without colour: of the jitter, brightness and contrast are left.
 import { N_UNIFORMS, boxFromUniform } from "../_boxes.js";
 import { batchAsked, blockMask } from "../_blocks.js";
-import { clamp } from "../_numbers.js";
+import { clamp, uniforms } from "../_numbers.js";
 
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const JITTER = 0.4;              // brightness and contrast are multiplied by 1 - JITTER to 1 + JITTER
@@ -60,11 +60,13 @@ class Taps {
 
 const MOST = 128; // pixels a side of the pictures and crops of a run
 const [down, across, half] = [new Taps(MOST), new Taps(MOST), new Float32Array(MOST)];
+const numbers = new Float64Array(N_UNIFORMS);
 
 /** What is drawn for a crop: { box, flip, brightness, contrast, contrastFirst, solarize }. kind: as crops.KINDS. */
 export function drawCrop(kind, side, { crops }, uniform) {
   const scale = kind === "local" ? crops.local_scale : crops.global_scale;
-  const box = boxFromUniform(Array.from({ length: N_UNIFORMS }, uniform), [side, side], scale, crops.ratio);
+  for (let i = 0; i < N_UNIFORMS; i++) numbers[i] = uniform();
+  const box = boxFromUniform(numbers, [side, side], scale, crops.ratio);
   const factor = () => 1 + JITTER * (2 * uniform() - 1);
   const [flip, jittered] = [uniform() < crops.flip, uniform() < crops.jitter];
   const [brightness, contrast, contrastFirst] = [factor(), factor(), uniform() < 0.5];
@@ -125,14 +127,23 @@ export function cutCrop(bytes, from, side, channels, drawn, size, out, at) {
   }
 }
 
-/** The shade that a shortcut gives a picture, -1 to 1: the same in all its crops, and nothing to do with its class. */
-const shadeOf = (index) => 2 * ((index * 0.6180339887) % 1) - 1;
+/**
+ * A shortcut: add a picture's own watermark to a crop. It is the same in every patch of all the picture's crops, so it
+ * tells crops of one picture from all others, and has nothing to do with what is on it.
+ */
+function addWatermark(out, at, size, channels, patch, index, strength) {
+  const uniform = uniforms(index);
+  const mark = Float32Array.from({ length: patch * patch }, () => strength * (2 * uniform() - 1));
+  for (let row = 0; row < channels * size; row++) for (let c = 0; c < size; c++) {
+    out[at + row * size + c] += mark[((row % size) % patch) * patch + c % patch];
+  }
+}
 
 /**
  * What one step learns from: crops of the pictures at `chosen`, all first ones, then all second ones, and the masks of
  * the global ones. Twin: training.step.draw_batch.
  *
- * pictures: { bytes, side, channels }. shortcut: how far each picture's own shade is added to all its crops, 0 for none.
+ * pictures: { bytes, side, channels }. shortcut: strength of each picture's own watermark, 0 for none.
  * Returns { globals, locals, images, masks, drawn }; drawn: what was drawn for each crop, in the order of the crops.
  */
 export function drawBatch({ bytes, side, channels }, chosen, config, uniform, shortcut = 0) {
@@ -146,7 +157,7 @@ export function drawBatch({ bytes, side, channels }, chosen, config, uniform, sh
     for (const kind of kinds) for (const index of chosen) {
       const draw = drawCrop(kind, side, config, uniform);
       cutCrop(bytes, index * each, side, channels, draw, size, out, at);
-      if (shortcut) for (let i = at; i < at + room; i++) out[i] += shortcut * shadeOf(index);
+      if (shortcut) addWatermark(out, at, size, channels, config.vit.patch_size, index, shortcut);
       drawn.push(draw);
       at += room;
     }

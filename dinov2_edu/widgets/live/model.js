@@ -7,7 +7,8 @@ import { Graph } from "./layers.js";
 import { initialise, Parameters } from "./network.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { centerTargets } from "./targets.js";
-import { VIT_DEFAULTS, VisionTransformer, attentionRow, backboneShapes, matrixForm } from "./vit.js";
+import { VisionTransformer, attentionRow } from "./vit.js";
+import { VIT_DEFAULTS, backboneShapes, matrixForm } from "./vit_config.js";
 import { uniforms } from "../_numbers.js";
 
 const HEADS = ["dino_head", "ibot_head"];

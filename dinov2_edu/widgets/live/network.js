@@ -1,7 +1,8 @@
 // Student and teacher: a backbone with its heads, all weights in one stretch of memory. Twin: training.network.Network.
 import { Graph } from "./layers.js";
 import { headLogits, headShapes } from "./head.js";
-import { VisionTransformer, backboneShapes, matrixForm } from "./vit.js";
+import { VisionTransformer } from "./vit.js";
+import { backboneShapes, matrixForm } from "./vit_config.js";
 import { normals } from "../_numbers.js";
 
 /** Name -> shape of a network's weights, as its `state_dict()` has them. */

@@ -1,6 +1,6 @@
 // Runs that are small enough for a page. Settings have the names of dinov2_edu.training.TrainConfig, which takes each of
 // these as it is; Patterns10 has one gray channel here.
-import { VIT_DEFAULTS } from "./vit.js";
+import { VIT_DEFAULTS } from "./vit_config.js";
 
 /** What the measured runs share; see tests/benchmarks/bench_live.py for what they cost and reach. */
 const MINUTE = {
