@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,8 +25,8 @@ from pairs import chip
 from playwright.sync_api import Page, Route, sync_playwright
 
 from dinov2_edu.data import patterns10
-from dinov2_edu.training import TrainConfig, build_state, draw_batch, train_step
-from dinov2_edu.weights import ASSETS, load_backbone
+from dinov2_edu.training import TrainConfig, build_state, draw_batch, step_generator, train_step
+from dinov2_edu.weights import ASSETS, load_backbone, load_state
 from dinov2_edu.widgets._base import worker_source
 from tools.browser import FLAGS, find
 
@@ -177,11 +178,14 @@ def milliseconds_of(call: Callable[[], object], seconds: float = 1.0) -> float:
 
 
 class FinalTokens(torch.nn.Module):
-    """The backbone with one tensor as its answer."""
+    """The book's backbone for pictures of one size, with one tensor as its answer: ONNX has no antialiased bicubic."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
-        self.model = model
+        book = load_backbone("book")
+        weights = book.state_dict() | {"pos_embed": book.positions(*book.grid(side, side))}
+        self.model = load_state(replace(book.config, img_size=side), weights, "the book's own")
+        self.model.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.model(images)
@@ -206,11 +210,10 @@ def pictures(ours: Callable, peer: Callable | None, seconds: float) -> None:
     print(f"\n{'ms a picture, book model':24s} {'ours':>9s} {'ort-web':>9s} {'torch':>9s}")
     weights = base64.b64encode((ASSETS / "book.safetensors").read_bytes()).decode()
     found = ours("pictures", sizes=SIZES, bytes=weights, milliseconds=2e3 * seconds)
-    model = FinalTokens(load_backbone("book"))
     for side, milliseconds in zip(SIZES, found, strict=True):
-        x = torch.randn(1, 3, side, side)
+        x, model = torch.randn(1, 3, side, side), FinalTokens(side)
         web = f"{peer(model, x):9.1f}" if peer else f"{'-':>9s}"
-        here = milliseconds_of(lambda x=x: model(x), seconds)
+        here = milliseconds_of(lambda x=x, model=model: model(x), seconds)
         print(f"{f'{side} x {side} pixels':24s} {milliseconds:9.1f} {web} {here:9.1f}", flush=True)
 
 
@@ -227,7 +230,8 @@ def steps(ours: Callable, n_steps: int) -> None:
         times = []
         for _ in range(n_steps // 2):
             began = time.perf_counter()
-            train_step(state, draw_batch(images, state.config, state.step))
+            generator = step_generator(state.config, state.step)
+            train_step(state, draw_batch(images, state.config, generator), generator)
             times.append(time.perf_counter() - began)
         here = 1 / statistics.median(times)
         best, median = 1e3 / found["best"], 1e3 / found["median"]

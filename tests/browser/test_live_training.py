@@ -9,7 +9,14 @@ import torch
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments.presets import patterns10_run
 from dinov2_edu.schedules import parameter_multipliers
-from dinov2_edu.training import TrainConfig, build_state, compute_losses, draw_batch, train_step
+from dinov2_edu.training import (
+    TrainConfig,
+    build_state,
+    compute_losses,
+    draw_batch,
+    step_generator,
+    train_step,
+)
 from dinov2_edu.training.state import Schedules
 
 BASE = replace(
@@ -36,7 +43,9 @@ CONFIGS = {
         ibot_bottleneck=20,
         vit=replace(BASE.vit, n_registers=2, layer_scale=0.3),
     ),
-    "DINO alone": replace(BASE, ibot_weight=0.0, koleo_weight=0.0),
+    "DINO alone": replace(
+        BASE, ibot_weight=0.0, koleo_weight=0.0, teacher_temperature=(0.03, 0.05), teacher_temperature_steps=1
+    ),
 }
 SET = """
 const engine = await live.Engine.create({ megabytes: 96, simd });
@@ -71,8 +80,9 @@ def trained_a_little(config: TrainConfig, steps: int = 4):
     state = build_state(config)
     images = patterns10(24 * (steps + 1)).images
     for step in range(steps):
-        train_step(state, draw_batch(images[24 * step : 24 * step + 24], config, step))
-    return state, draw_batch(images[-24:], config, steps)
+        generator = step_generator(config, step)
+        train_step(state, draw_batch(images[24 * step : 24 * step + 24], config, generator), generator)
+    return state, draw_batch(images[-24:], config, step_generator(config, steps))
 
 
 def handed_over(state, batch) -> dict:
@@ -128,7 +138,7 @@ def test_a_whole_step(live, name):
     """AdamW divides by a gradient's own size, so rounding in a gradient near 0 moves a weight by up to the rate."""
     state, batch = trained_a_little(CONFIGS[name])
     found = live.run(SET + STEP, simd=None, **handed_over(state, batch))
-    wanted = train_step(state, batch)
+    wanted = train_step(state, batch, step_generator(state.config, state.step))
     say_the_same(found["metrics"], wanted)
     for network in ("student", "teacher"):
         for key, value in getattr(state, network).state_dict().items():

@@ -13,11 +13,12 @@ export function scheduleAt(config, step) {
   const lr = cosineSchedule(config.lr, now, config.steps, config.warmup_steps);
   const [cool, warm] = config.teacher_temperature;
   const rise = config.teacher_temperature_steps;
+  const warming = rise > 1 ? cool + (warm - cool) * step / (rise - 1) : cool;
   return {
     lr, last_layer_lr: step < config.freeze_last_layer_steps ? 0 : lr,
     weight_decay: cosineSchedule(config.weight_decay, now, config.steps),
     momentum: cosineSchedule(config.momentum, now, config.steps),
-    teacher_temperature: step < rise && rise > 1 ? cool + (warm - cool) * step / (rise - 1) : warm,
+    teacher_temperature: step < rise ? warming : warm,
   };
 }
 
