@@ -369,7 +369,7 @@ def test_grey_and_transparent_pictures_become_rgb(source):
     Image.new("L", (8, 8), 50).save(source / "train" / "airplane" / "0000.png")
     Image.new("RGBA", (8, 8), (1, 2, 3, 128)).save(source / "train" / "airplane" / "0001.png")
     images = load_cifar10("train", root=source).images
-    assert images[:2, :, 0, 0].tolist() == [[50, 50, 50], [1, 2, 3]]
+    assert images[:2, :, 0, 0].tolist() == [[50, 50, 50], [128, 128, 129]]  # half clear: half white
 
 
 def test_files_that_are_no_pictures_of_the_set_are_passed_over(source):

@@ -24,7 +24,7 @@ imports no other part, and *use it* imports nothing of *learn it* (they are two 
 
 PARTS, LEARN, USE = FLOORS[1], FLOORS[2], FLOORS[3]
 
-ONLY_FROM = {"plots": {"shapes", "palette"}, "dinov2": set()}
+ONLY_FROM = {"plots": {"shapes", "palette", "pictures"}, "dinov2": set()}
 """Rooms that may import no more than these: figures are drawn from arrays, and the one file stands alone."""
 
 TOP = {"__main__": {"experiments"}}

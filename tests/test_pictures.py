@@ -1,6 +1,7 @@
 """One reader for every kind of picture: a photo is the same pixels however it comes, or a sentence says why not."""
 
 import errno
+import hashlib
 import io
 import os
 import pickle
@@ -17,7 +18,25 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from dinov2_edu.pictures import PictureError, path_text, pixels, read_rgb, read_tensor, reading
+from dinov2_edu import crops, plots
+from dinov2_edu.data import load_cifar10, picture_files
+from dinov2_edu.features.sources import Failure, Piece, as_pictures
+from dinov2_edu.pictures import (
+    PictureError,
+    ahead,
+    contents,
+    digest,
+    find_pictures,
+    left_out_text,
+    path_text,
+    pixels,
+    read_ahead,
+    read_folder,
+    read_rgb,
+    read_tensor,
+)
+from dinov2_edu.plots.pictures import as_picture
+from dinov2_edu.widgets._base import as_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 GREY = NOISE[..., 0]
@@ -456,7 +475,7 @@ def test_sizes_that_are_not_read(monkeypatch):
     assert read_rgb(Image.new("RGB", (500, 10))).shape == (10, 500, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     refused(png_of(2**31 - 1, 2**31 - 1), "megapixels", permanent=False)
-    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+    monkeypatch.setattr(contents, "MAX_BYTES", 100)
     refused(io.BytesIO(file_of(photo())), "MiB: save it smaller", permanent=False)
 
 
@@ -534,10 +553,358 @@ def test_reading_needs_no_torch():
 
 def test_a_reader_in_another_thread_waits_for_the_callers_picture(monkeypatch):
     picture = Image.open(io.BytesIO(file_of(photo())))
-    with reading._OWNED_BY_CALLERS:
+    with contents.OWNED_BY_CALLERS:
         thread = threading.Thread(target=read_rgb, args=[picture])
         thread.start()
         thread.join(0.05)
         assert thread.is_alive()
     thread.join(10)
     assert not thread.is_alive()
+
+
+# ------------------------------------------------------------------------------------------------ the doors agree
+
+
+def of_crops(path: Path) -> np.ndarray:
+    """What the crops are cut from: the whole picture at its own size, not flipped."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            crops.multicrop, "crop_views", lambda images, *rest: seen.append(images) or real(images, *rest)
+        )
+        crops.multi_crop([path], crops.small_image_crops(), generator=torch.Generator().manual_seed(0))
+    return seen[0][0].permute(1, 2, 0).numpy()
+
+
+real = crops.multicrop.crop_views
+
+
+def of_features(path: Path) -> np.ndarray:
+    (piece,) = as_pictures([path]).pieces(0, 1)
+    return piece.images[0].permute(1, 2, 0).numpy()
+
+
+def of_opened_features(path: Path) -> np.ndarray:
+    (piece,) = as_pictures([Image.open(path)]).pieces(0, 1)
+    return piece.images[0].permute(1, 2, 0).numpy()
+
+
+def of_folder(path: Path) -> np.ndarray:
+    (piece,) = as_pictures(path.parent).pieces(0, 1)
+    return piece.images[0].permute(1, 2, 0).numpy()
+
+
+def of_class_folders(path: Path) -> np.ndarray:
+    """The reader of CIFAR-10's layout, from a folder of its own."""
+    root = path.parent.parent / "layout"
+    for split in picture_files.SPLITS:
+        for name in picture_files_names():
+            place = root / split / name
+            place.mkdir(parents=True)
+            (place / "0.png").write_bytes(path.read_bytes())
+    return load_cifar10("test", root=root).images[0].permute(1, 2, 0).numpy()
+
+
+def picture_files_names() -> tuple[str, ...]:
+    return (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
+    )  # fmt: skip
+
+
+DOORS = {
+    "crops": of_crops,
+    "features of a list": of_features,
+    "features of an opened picture": of_opened_features,
+    "features of a folder": of_folder,
+    "class folders": of_class_folders,
+    "figures": lambda path: (as_picture(path) * 255).round().astype(np.uint8),
+    "figures of an opened picture": lambda path: (
+        (as_picture(Image.open(path)) * 255).round().astype(np.uint8)
+    ),
+    "controls": lambda path: np.asarray(as_image(path)),
+    "controls of an opened picture": lambda path: np.asarray(as_image(Image.open(path))),
+}
+
+
+def turned_file() -> bytes:
+    exif = Image.Exif()
+    exif[0x112] = 8
+    return file_of(photo(), "PNG", exif=exif)
+
+
+KINDS = {
+    "plain": file_of(photo()),
+    "turned": turned_file(),
+    "turned, broken EXIF": file_of(photo(), "JPEG", exif=exif_block(5, broken=True)),
+    "grey": file_of(Image.fromarray(GREY)),
+    "16-bit grey, dark": file_of(Image.fromarray(GREY.astype(np.uint16))),
+    "16-bit grey, one bright pixel": file_of(Image.fromarray(GREY + np.uint16(256) * (GREY == GREY[0, 0]))),
+    "clear": file_of(half_clear("RGBA")),
+    "clear grey": file_of(half_clear("LA")),
+    "clear colour of a palette": file_of(half_clear("P colour"), transparency=1),
+    "clear colour": file_of(half_clear("RGB"), transparency=(200, 0, 0)),
+    "palette": file_of(photo().quantize(9)),
+    "one bit": file_of(Image.fromarray(GREY > 99)),
+    "CMYK": file_of(photo().convert("CMYK"), "JPEG"),
+    "YCbCr": file_of(photo().convert("YCbCr"), "TIFF"),
+    "LAB": file_of(lab(photo()), "TIFF"),
+    "animation": file_of(photo(), "GIF", save_all=True, append_images=[photo(seed=1)]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_door_sees_the_same_pixels(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "one" / "photo.png"
+    path.parent.mkdir()
+    path.write_bytes(KINDS[kind])
+    wanted = read_rgb(path)
+    for name, door in DOORS.items():
+        np.testing.assert_array_equal(door(path), wanted, err_msg=name)
+
+
+def test_pictures_are_opened_and_converted_in_one_place_only():
+    package = Path(plots.__file__).parents[1]
+    reader = package / "pictures"
+    offers = (r"Image.open(", '.convert("RGB")', ".convert('RGB')", "exif_transpose", "PIL.ImageFile")
+    for path in package.rglob("*.py"):
+        if reader not in path.parents:
+            found = [offer for offer in offers if offer in path.read_text(encoding="utf-8")]
+            assert not found, f"{path.relative_to(package)}: {found}; read through dinov2_edu.pictures"
+    for path in reader.glob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert "Image.open(" not in line or "formats=" in line, f"{path.name}: {line}"
+
+
+# --------------------------------------------------------------------------------------------------------- folders
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Write a small picture under each name."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file_of(photo(4, 4)))
+    return folder
+
+
+def test_a_folder_says_what_it_leaves_out(tmp_path):
+    root = fill(
+        tmp_path / "set", "cat/1.jpg", "cat/2.PNG", "cat/deep/3.jfif", "cat/4.webp", "cat/5.AVIF", "dog/1.bmp"
+    )
+    fill(root, "cat/.hidden.png", ".checkpoints/1.png", "dog/.ipynb_checkpoints/1.png", "dog/.deep/er/1.png")
+    fill(root, "dog/1.HEIC", "dog/2.heic", "dog/notes.txt", "dog/README", "labels.csv")
+    (root / "cat" / "gone.jpg").symlink_to("/mnt/gone/3.jpg")
+    (root / "bird").symlink_to("/mnt/gone/birds")
+    os.mkfifo(root / "cat" / "pipe.png")
+    found = read_folder(root)
+    assert [path.relative_to(root).as_posix() for path in found.paths] == [
+        "cat/1.jpg", "cat/2.PNG", "cat/4.webp", "cat/5.AVIF", "cat/deep/3.jfif", "dog/1.bmp",
+    ]  # fmt: skip
+    assert found.labels == [0] * 5 + [1] and found.class_names == ("cat", "dog")
+    assert found.left_out == {
+        ".heic": 2, ".txt": 1, ".csv": 1, "files without a suffix": 1, "dead links": 2, "pipes and devices": 1,
+    }  # fmt: skip
+    assert "2 x .heic" in left_out_text(found.left_out)
+    with pytest.warns(UserWarning, match=r"6 pictures in set; left out: 2 x (\.heic|dead links), "):
+        assert len(as_pictures(root)) == 6
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    root = fill(tmp_path / "set", "cat/1.png", "dog/1.png")
+    fill(tmp_path / "elsewhere", "5.png", "below/6.png")
+    (root / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "again").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "loop").symlink_to(root / "cat")
+    (root / "dog" / "up").symlink_to(root)
+    (root / "bird").symlink_to(tmp_path / "elsewhere")
+    found = read_folder(root)
+    assert found.class_names == ("bird", "cat", "dog") and found.labels == [0, 0, 1, 1, 1, 2]
+    assert found.left_out == {"links to folders that were read already": 3}
+
+
+def test_folders_that_all_link_to_each_other_are_walked_in_a_moment(tmp_path):
+    places = [fill(tmp_path / f"{number}", "1.png") for number in range(12)]
+    for one in places:
+        for other in places:
+            (one / f"to{other.name}").symlink_to(other)
+    paths, left_out = find_pictures(places[0])
+    assert len(paths) == 12 and sum(left_out.values()) == 12 * 12 - 11
+
+
+def test_a_folder_that_cannot_be_opened_is_counted(tmp_path, monkeypatch):
+    root, real = fill(tmp_path / "set", "a.png", "shut/1.png"), os.scandir
+
+    def scandir(place):
+        if str(place).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    paths, left_out = find_pictures(root)
+    assert [path.name for path in paths] == ["a.png"] and left_out == {"folders that cannot be opened": 1}
+
+
+def test_a_folder_in_the_home_folder_and_of_a_name_that_is_no_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    odd = os.fsdecode(b"caf\xe9")
+    fill(tmp_path / "set" / odd, os.fsdecode(b"\xff.png"))
+    pictures = as_pictures("~/set")
+    assert pictures.class_names == (odd,) and pictures.name_of(0).endswith(r"set/caf\xe9/\xff.png")
+    (tmp_path / "set" / odd / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    for found in (list(as_pictures("~/set").digests()), list(as_pictures("~/set").pieces(0, 1))):
+        assert len(found) == 1
+    (failure,) = as_pictures("~/set").pieces(0, 1)
+    assert failure.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.txt"], r"holds no picture and no class folder; wanted .*\.jpeg.*1 x \.txt are no pictures"),
+        (
+            ["cat/1.heic", "cat/2.heic"],
+            r"class folders without a picture.*: cat; fill or remove them \(2 x \.heic",
+        ),
+        (["a.png", "cat/1.png"], "holds pictures beside class folders .cat.: sort them"),
+    ],
+)
+def test_folders_without_an_order_are_refused(names, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_folder(fill(tmp_path / "set", *names))
+    with pytest.raises(ValueError, match=r"there is no folder .*absent"):
+        read_folder(tmp_path / "absent")
+
+
+# ------------------------------------------------------------------------------------- many, within a bound of bytes
+
+
+def test_pictures_come_in_order_with_their_errors(tmp_path):
+    fill(tmp_path, "1.png", "3.png")
+    items = [tmp_path / "1.png", tmp_path / "2.png", tmp_path / "3.png", photo(seed=4), b"junk", NOISE]
+    first, missing, third, fourth, junk, sixth = read_ahead(items)
+    np.testing.assert_array_equal(first, read_rgb(tmp_path / "1.png"))
+    assert third.shape == (4, 4, 3)
+    np.testing.assert_array_equal(fourth, read_rgb(photo(seed=4)))
+    np.testing.assert_array_equal(sixth, NOISE)
+    assert "no such file" in missing.reason and not missing.permanent and junk.permanent
+    assert list(read_ahead([])) == []
+
+
+@pytest.mark.parametrize("cores", [1, 3, 16])
+@pytest.mark.parametrize("most", [1, 30_000, 10**9])
+def test_bytes_in_work_stay_within_the_bound(cores, most, tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "threads_here", lambda: cores)
+    rng, held, highest = np.random.default_rng(0), {}, []
+    sizes = [(int(rng.integers(8, 90)), int(rng.integers(8, 90))) for _ in range(60)]
+    items = []
+    for number, size in enumerate(sizes):
+        items.append(tmp_path / f"{number}.png")
+        items[-1].write_bytes(file_of(photo(*size)) if number % 7 else b"junk")
+    real, lock = ahead.read_rgb, threading.Lock()
+
+    def watched(content):
+        with lock:
+            found = real(content)
+            held[id(found)] = found.nbytes
+            highest.append(sum(held.values()))
+        return found
+
+    monkeypatch.setattr(ahead, "read_rgb", watched)
+    got = []
+    for found in read_ahead(items, most=most):
+        got.append(found.shape[:2] if isinstance(found, np.ndarray) else None)
+        with lock:
+            held.pop(id(found), None)
+            highest.append(sum(held.values()) + getattr(found, "nbytes", 0))
+    assert got == [size if number % 7 else None for number, size in enumerate(sizes)]
+    alone = max(height * width for height, width in sizes) * 3
+    assert max(highest) <= max(most, alone)
+    if most == 10**9 and cores > 1:
+        assert max(highest) > alone  # nothing was held back for no reason
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(tmp_path):
+    fill(tmp_path, *(f"{number}.png" for number in range(40)))
+    before = threading.active_count()
+    reading = read_ahead(sorted(tmp_path.glob("*.png")), most=1)
+    next(reading)
+    reading.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.slow
+def test_photos_of_a_camera_take_little_memory(tmp_path):
+    """The peak of a process of its own, with 30 photos of 12 megapixels and then one of 100."""
+    content = file_of(Image.new("RGB", (4000, 3000)), "JPEG")
+    for number in range(30):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+    Image.new("RGB", (11600, 8700)).save(tmp_path / "99.jpg")
+    code = (
+        "import resource, sys; from pathlib import Path; from dinov2_edu.pictures import read_ahead, read_rgb\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10\n"
+        "before, paths = peak(), sorted(Path(sys.argv[1]).iterdir())\n"
+        "print(sum(1 for _ in read_ahead(paths)), peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    count, mebibytes = done.stdout.split()
+    assert count == "31" and float(mebibytes) < 900
+
+
+def test_a_digest_is_that_of_the_bytes_that_are_decoded(tmp_path):
+    path = tmp_path / "a.png"
+    content = file_of(photo())
+    path.write_bytes(content)
+    wanted = hashlib.sha256(content).digest()
+    assert {digest(one) for one in (path, content, Image.open(path), io.BytesIO(content))} == {wanted}
+    opened = Image.open(path)
+    digest(opened)
+    assert vars(opened).get("_im", vars(opened).get("im")) is None  # hashing decodes nothing
+    assert digest(photo()) != digest(photo(36, 24)) and digest(photo()) == digest(NOISE)
+
+
+def test_a_picture_that_changed_since_its_digest_is_an_error(tmp_path):
+    root = fill(tmp_path / "set", "1.png", "2.png", "3.png")
+    pictures = as_pictures(root)
+    assert len(list(pictures.digests())) == 3
+    (root / "2.png").write_bytes(file_of(photo(4, 4, seed=9)))
+    found = list(pictures.pieces(0, 3))
+    (failure,) = [one for one in found if isinstance(one, Failure)]
+    assert (
+        failure.row == 1 and "changed while the run was under way" in failure.reason and not failure.permanent
+    )
+    (piece,) = [one for one in found if isinstance(one, Piece)]
+    assert piece.rows == [0, 2]
+    fresh = as_pictures(root)  # without digests nothing is hashed, and what is there counts
+    assert sum(len(one.rows) for one in fresh.pieces(0, 3)) == 3
+
+
+def test_without_digests_nothing_is_hashed(tmp_path, monkeypatch):
+    root = fill(tmp_path / "set", "1.png", "2.png")
+    monkeypatch.setattr(ahead.hashlib, "sha256", lambda *a: pytest.fail("hashed"))
+    assert sum(len(piece.rows) for piece in as_pictures(root).pieces(0, 2)) == 2
+
+
+def test_pieces_hold_pictures_of_one_size_and_few_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("dinov2_edu.features.sources._BYTES_TOGETHER", 10_000)
+    items = [photo(40, 50, seed) if seed % 3 else photo(20, 20, seed) for seed in range(30)]
+    rows = []
+    for piece in as_pictures(items).pieces(3, 30):
+        assert piece.images.dtype == torch.uint8 and piece.images.is_contiguous()
+        assert piece.images.numel() < 10_000 + 6_000
+        for row, image in zip(piece.rows, piece.images, strict=True):
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(items[row]))
+        rows += piece.rows
+    assert sorted(rows) == list(range(3, 30))
+
+
+def test_one_opened_picture_twice_in_a_list(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(file_of(photo(300, 400)))
+    opened = Image.open(path)
+    pictures = as_pictures([opened] * 12)
+    assert len(set(pictures.digests())) == 1
+    for piece in pictures.pieces(0, 12):
+        for image in piece.images:
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), read_rgb(path))
+    np.testing.assert_array_equal(np.asarray(opened), read_rgb(path))

@@ -1,8 +1,8 @@
 """Multi-crop views: where each crop is cut, how it is resized, and what is done to its colours.
 
 `config` holds the settings, `boxes` chooses rectangles, `resizing` cuts them out as matrix products,
-`colours` and `blur` hold the operations that `augmentation` applies at random, `pictures` reads PIL pictures
-of any mode, and `multicrop` puts it all together. Everything runs on whole batches, on the images' device.
+`colours` and `blur` hold the operations that `augmentation` applies at random, and `multicrop` puts it all
+together. Everything runs on whole batches, on the images' device.
 
 Source: paper section 4 and appendix B; dinov2/data/augmentations.py @ b8931f7.
 """
@@ -22,7 +22,6 @@ from dinov2_edu.crops.colours import (
 )
 from dinov2_edu.crops.config import CropConfig, official_code_crops, paper_crops, small_image_crops
 from dinov2_edu.crops.multicrop import Views, multi_crop
-from dinov2_edu.crops.pictures import to_bytes
 from dinov2_edu.crops.resizing import crop_and_resize, resize, resize_matrix
 
 __all__ = [
@@ -47,5 +46,4 @@ __all__ = [
     "sample_boxes",
     "small_image_crops",
     "solarize",
-    "to_bytes",
 ]

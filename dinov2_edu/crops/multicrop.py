@@ -1,18 +1,18 @@
 """Multi-crop: two large and several small views of every image, each with the box it was cut from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image
 from torch import Tensor
 
 from dinov2_edu.crops.augmentation import augment_
 from dinov2_edu.crops.boxes import sample_boxes
 from dinov2_edu.crops.colours import normalize
 from dinov2_edu.crops.config import CropConfig
-from dinov2_edu.crops.pictures import to_bytes
 from dinov2_edu.crops.resizing import crop_views
+from dinov2_edu.pictures import Picture, read_tensor
 from dinov2_edu.shapes import ByteImages, check_images, describe, require
 
 
@@ -38,7 +38,7 @@ class Views:
 
 
 def multi_crop(
-    images: ByteImages | Image.Image | list[Image.Image],
+    images: ByteImages | Picture | Sequence[Picture],
     config: CropConfig,
     *,
     generator: torch.Generator,
@@ -47,18 +47,19 @@ def multi_crop(
     """Cut two global and `config.n_local` local views out of every image and augment each with its own draws.
 
     In this order: random box, bicubic resize (clamped to 0..1), horizontal flip, `augment`, `normalize`. A
-    batch of bytes is worked on as a whole on its device; PIL pictures, which may differ in size, are cut one
+    batch of bytes is worked on as a whole on its device; pictures, which may differ in size, are read and cut one
     after the other. Boxes and flips are drawn and returned on the generator's device; with a CPU generator
     nothing waits for a GPU.
 
     Args:
-        images: a batch of bytes, a PIL picture, or a list of PIL pictures.
+        images: a batch of bytes, a picture (a PIL image, a path: whatever `read_rgb` reads), or a list of pictures.
         config: sizes, scales and probabilities.
         generator: where the random numbers come from.
         device: where to work; a batch stays where it is by default, pictures are worked on by the CPU.
 
     Raises:
-        ValueError: an empty batch, the wrong shape or dtype, channels last, or a picture that cannot be read.
+        ValueError: an empty batch, the wrong shape or dtype, or channels last.
+        PictureError: a picture that cannot be read.
 
     Source: dinov2/data/augmentations.py @ b8931f7, DataAugmentationDINO. Differences: floats throughout where
     PIL rounds to bytes after each operation; one order of the colour operations a call.
@@ -111,15 +112,16 @@ def _cut(
 
 
 def _batches(
-    images: ByteImages | Image.Image | list[Image.Image], device: torch.device | str | None
+    images: ByteImages | Picture | Sequence[Picture], device: torch.device | str | None
 ) -> list[Tensor]:
-    """Turn the input into byte batches: one for a tensor, one of a single image for each PIL picture."""
+    """Turn the input into byte batches: one for a tensor, one of a single image for each picture."""
     if isinstance(images, Tensor):
         check_images(images)
         good = images.dtype == torch.uint8
         require(good, f"wanted bytes (uint8), got {describe(images)}: use (255 * images).round().byte()")
         return [images.to(device, non_blocking=True) if device is not None else images]
-    pictures = [images] if isinstance(images, Image.Image) else images
-    good = isinstance(pictures, (list, tuple)) and len(pictures) > 0
-    require(good, f"wanted a batch of bytes, a PIL picture or a list of some, got {describe(images)}")
-    return [to_bytes(picture)[None].to(device or "cpu", non_blocking=True) for picture in pictures]
+    pictures = images if isinstance(images, (list, tuple)) else [images]
+    require(
+        len(pictures) > 0, f"wanted a batch of bytes, a picture or a list of some, got {describe(images)}"
+    )
+    return [read_tensor(picture)[None].to(device or "cpu", non_blocking=True) for picture in pictures]

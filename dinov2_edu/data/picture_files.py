@@ -5,7 +5,6 @@ memory, so it may lie where nothing can be written.
 """
 
 import hashlib
-import io
 import lzma
 import os
 import shutil
@@ -19,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from dinov2_edu.pictures import PictureError, read_rgb
 from dinov2_edu.shapes import require
 
 SPLITS = ("train", "test")
@@ -144,11 +143,11 @@ def _fingerprint(source: Path) -> str:
 def _decode(picture: _Picture) -> np.ndarray:
     """Decode one picture to bytes `3 height width`; grey and transparent ones become red, green, blue."""
     try:
-        content = picture.content if isinstance(picture.content, bytes) else picture.content.read_bytes()
-        with Image.open(io.BytesIO(content)) as opened:
-            return np.asarray(opened.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{picture.name} is not a whole picture, replace or remove it ({error})") from error
+        return read_rgb(picture.content, name=picture.name).transpose(2, 0, 1)
+    except PictureError as error:
+        raise ValueError(
+            f"{picture.name} is not a whole picture, replace or remove it ({error.reason})"
+        ) from error
 
 
 def _decode_split(

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from dinov2_edu.data.imageset import DataUnavailable
+from dinov2_edu.pictures import read_rgb
 from dinov2_edu.shapes import require
 
 
@@ -80,9 +81,8 @@ def sample_image(name: str = "china") -> Image.Image:
     for folder in folders:
         path = Path(folder, sample.file)
         if path.is_file():
-            with Image.open(path) as picture:
-                return picture.convert("RGB")
+            return Image.fromarray(read_rgb(path))
     raise DataUnavailable(
         f"the sample photo {name!r} ships with {sample.package} as {sample.file}, which is not there: "
-        f"reinstall {sample.package}, or open a picture of your own with PIL.Image.open"
+        f"reinstall {sample.package}, or give the path of a picture of your own"
     )

@@ -11,7 +11,7 @@ from dinov2_edu.features.preprocessing import (
     WHOLE_PICTURE,
     Preprocessing,
 )
-from dinov2_edu.features.sources import PictureError
+from dinov2_edu.pictures import PictureError
 
 __all__ = [
     "BLOG_POST",

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from dinov2_edu.features.cache import FeatureCache, FeatureSet, MemoryStore, Shard, key_of
 from dinov2_edu.features.preprocessing import Preprocessing
 from dinov2_edu.features.runner import Pace, Runner, to_host
-from dinov2_edu.features.sources import Failure, PictureError, Pictures
+from dinov2_edu.features.sources import Failure, Pictures
+from dinov2_edu.pictures import PictureError
 from dinov2_edu.shapes import require
 
 _LOG = logging.getLogger(__name__)
@@ -123,10 +124,7 @@ class Job:
     def _refuse(self, skipped: Sequence[tuple[int, str]]) -> None:
         if skipped and self.on_error == "raise":
             row, reason = skipped[0]
-            raise PictureError(
-                f"cannot read {self.pictures.name_of(row)} ({reason}): "
-                "repair or remove it, or skip it with on_error='skip'"
-            )
+            raise PictureError(f"{reason}, or skip it with on_error='skip'", self.pictures.name_of(row))
 
     def _compute(self, start: int, stop: int, pace: Pace) -> tuple[int, Callable[[], Shard]]:
         """Launch all work on the pictures from `start` to `stop`: how many, and what waits for their shard."""

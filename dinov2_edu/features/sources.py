@@ -2,26 +2,33 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from dinov2_edu.data import ImageSet
+from dinov2_edu.files import local_path
+from dinov2_edu.pictures import (
+    Picture,
+    PictureError,
+    digest,
+    left_out_text,
+    path_text,
+    read_ahead,
+    read_folder,
+    threads_here,
+)
 from dinov2_edu.shapes import check_images, describe, require
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_DECODED_AT_ONCE = 16  # pictures of a folder held decoded, twice: those in work and the next ones
-_LONGEST_PROPORTION = 50  # longer side by shorter side; beyond it the resized picture would fill the memory
-
-
-class PictureError(ValueError):
-    """A picture is corrupt, missing or of a kind that cannot be read."""
+_TOGETHER, _BYTES_TOGETHER = (
+    16,
+    2**25,
+)  # most pictures, and about the most bytes, that are handed out together
 
 
 class Piece(NamedTuple):
@@ -32,10 +39,11 @@ class Piece(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A picture that could not be read: its row and why."""
+    """A picture that could not be read: its row, why, and whether that is for good (see `PictureError`)."""
 
     row: int
     reason: str
+    permanent: bool
 
 
 class TensorPictures:
@@ -76,151 +84,88 @@ class TensorPictures:
 
 
 class FilePictures:
-    """Pictures that are files or PIL images: decoded by a few threads just ahead of their use."""
+    """Pictures that are files, PIL images or anything else `read_rgb` takes: decoded just ahead of their use."""
 
     def __init__(
-        self, items: Sequence[Any], labels: Tensor | None, class_names: tuple[str, ...], name: str
+        self, items: Sequence[Picture], labels: Tensor | None, class_names: tuple[str, ...], name: str
     ) -> None:
         self.items, self.labels, self.class_names, self.name = list(items), labels, class_names, name
+        self._digests: list[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def name_of(self, row: int) -> str:
         item = self.items[row]
-        return f"picture {row} of {self.name}" if isinstance(item, Image.Image) else str(item)
+        return path_text(item) if isinstance(item, (str, os.PathLike)) else f"picture {row} of {self.name}"
 
     def digests(self) -> Iterator[bytes]:
-        """A SHA-256 of each file's bytes, or of each PIL image as it is seen, in order."""
-        with ThreadPoolExecutor(_threads()) as pool:
+        """A SHA-256 of what each picture is decoded from, in order; `pieces` then holds the pictures to them."""
+        found: list[bytes] = []
+        with ThreadPoolExecutor(threads_here()) as pool:
             for first in range(0, len(self), 256):
-                yield from pool.map(_digest, self.items[first : first + 256])
+                for one in pool.map(_digest, self.items[first : first + 256]):
+                    found.append(one)
+                    yield one
+        self._digests = found
 
     def pieces(self, start: int, stop: int) -> Iterator[Piece | Failure]:
-        groups = [
-            range(first, min(first + _DECODED_AT_ONCE, stop))
-            for first in range(start, stop, _DECODED_AT_ONCE)
-        ]
-        with ThreadPoolExecutor(_threads()) as pool:
-            ahead = [pool.submit(_decode, self.items[row]) for row in groups[0]]
-            for number, rows in enumerate(groups):
-                decoded = [future.result() for future in ahead]
-                following = groups[number + 1] if number + 1 < len(groups) else ()
-                ahead = [pool.submit(_decode, self.items[row]) for row in following]
-                yield from _by_size(rows, decoded)
+        digests = None if self._digests is None else self._digests[start:stop]
+        waiting: dict[int, np.ndarray] = {}
+        for row, found in enumerate(read_ahead(self.items[start:stop], digests), start):
+            if isinstance(found, PictureError):
+                yield Failure(row, found.reason, found.permanent)
+                continue
+            waiting[row] = found
+            del found
+            if (
+                len(waiting) == _TOGETHER
+                or sum(pixels.nbytes for pixels in waiting.values()) >= _BYTES_TOGETHER
+            ):
+                yield from _by_size(waiting)
+        yield from _by_size(waiting)
 
 
 Pictures = TensorPictures | FilePictures
 """Pictures that can be read piece by piece, however they came."""
 
 
-def _by_size(rows: range, decoded: list[np.ndarray | str]) -> Iterator[Piece | Failure]:
-    """Failures as they are, pictures gathered with those of their own size."""
+def _by_size(waiting: dict[int, np.ndarray]) -> Iterator[Piece]:
+    """Hand out pictures, those of one size together, and let go of them."""
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for at, picture in enumerate(decoded):
-        if isinstance(picture, str):
-            yield Failure(rows[at], picture)
-        else:
-            sizes.setdefault(picture.shape, []).append(at)
-    for members in sizes.values():
-        stacked = torch.from_numpy(np.stack([decoded[at] for at in members]))
-        yield Piece([rows[at] for at in members], stacked.permute(0, 3, 1, 2).contiguous())
+    for row, pixels in waiting.items():
+        sizes.setdefault(pixels.shape, []).append(row)
+    for (height, width, _), rows in sizes.items():
+        images = torch.empty(len(rows), 3, height, width, dtype=torch.uint8)
+        for image, row in zip(images, rows, strict=True):
+            image.copy_(torch.from_numpy(waiting.pop(row)).permute(2, 0, 1))
+        yield Piece(rows, images)
 
 
-def _threads() -> int:
-    return min(16, os.cpu_count() or 1)
-
-
-def _digest(item: Any) -> bytes:
-    if isinstance(item, Image.Image):  # as it is seen: palette, transparency and the camera's turn count
-        seen = _decode(item)
-        content = seen.encode() if isinstance(seen, str) else str(seen.shape).encode() + seen.tobytes()
-        return hashlib.sha256(content).digest()
+def _digest(item: Picture) -> bytes:
     try:
-        return hashlib.sha256(Path(item).read_bytes()).digest()
-    except OSError as error:  # the reading that follows meets the same error and reports it
-        return hashlib.sha256(f"unreadable {item} {error}".encode()).digest()
+        return digest(item)
+    except PictureError as error:  # the reading that follows meets the same error and reports it
+        return hashlib.sha256(f"unreadable: {error}".encode()).digest()
 
 
-def _decode(item: Any) -> np.ndarray | str:
-    """The picture as bytes `height width 3`, or the reason why not."""
-    try:
-        return read_rgb(item)
-    except Exception as error:  # PIL raises many kinds for damaged files
-        return f"{type(error).__name__}: {error}"
-
-
-def read_rgb(item: Any) -> np.ndarray:
-    """Read one picture as RGB bytes, `height width 3`, turned as its camera says.
-
-    Grey becomes three equal channels, 16 bits become 8, and what is transparent is laid on white.
-
-    Args:
-        item: a path, or a PIL image.
-
-    Raises:
-        PictureError: floating-point pixels, or one side more than 50 times the other.
-        OSError: PIL cannot read the file.
-    """
-    if not isinstance(item, Image.Image):
-        with Image.open(item) as opened:
-            opened.load()
-            return read_rgb(opened)
-    picture = ImageOps.exif_transpose(item)
-    longer, shorter = max(picture.size), min(picture.size)
-    if shorter < 1 or longer > _LONGEST_PROPORTION * shorter:
-        raise PictureError(f"{picture.width} x {picture.height} pixels: crop it to at most 50 to 1")
-    if picture.mode == "F":
-        raise PictureError("floating-point pixels have no agreed range: save it with 8 bits a channel")
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture, dtype=np.int64)
-        values = values // 257 if values.max() > 255 else values
-        return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"))
-
-
-def _folder_pictures(folder: Path) -> FilePictures:
-    """Pictures of a folder: a class each subfolder (torchvision's ImageFolder), or flat without labels."""
-    flat = _files_in(folder, deep=False)
-    classes = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if flat:
-        mixed = [name for name in classes if _files_in(folder / name)]
-        require(
-            not mixed,
-            f"{folder} holds pictures beside class folders ({', '.join(mixed)}): sort them into one kind",
-        )
-        return FilePictures(flat, None, (), folder.name)
-    require(
-        len(classes) > 0,
-        f"{folder} holds no picture and no class folder; wanted {', '.join(sorted(_SUFFIXES))} files",
-    )
-    files = {name: _files_in(folder / name) for name in classes}
-    empty = [name for name in classes if not files[name]]
-    require(
-        not empty, f"class folders without a picture in {folder}: {', '.join(empty)}; fill or remove them"
-    )
-    labels = [label for label, name in enumerate(classes) for _ in files[name]]
-    items = [path for name in classes for path in files[name]]
-    return FilePictures(items, torch.tensor(labels), tuple(classes), folder.name)
-
-
-def _files_in(folder: Path, *, deep: bool = True) -> list[Path]:
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(
-        path for path in found if path.suffix.lower() in _SUFFIXES and path.is_file() and path.name[0] != "."
-    )
+def _folder_pictures(path: str | os.PathLike) -> FilePictures:
+    """Pictures of a folder: a class each sub-folder (torchvision's ImageFolder), or flat without labels."""
+    folder = read_folder(path)
+    name = path_text(local_path(path).name)
+    if folder.left_out:
+        text = f"{len(folder.paths)} pictures in {name}; left out: {left_out_text(folder.left_out)}"
+        warnings.warn(text, stacklevel=3)
+    labels = None if folder.labels is None else torch.tensor(folder.labels)
+    return FilePictures(folder.paths, labels, folder.class_names, name)
 
 
 def as_pictures(images: Any) -> Pictures:
     """Make any of the accepted kinds of pictures readable piece by piece.
 
     Args:
-        images: an `ImageSet`, a uint8 tensor `b c height width`, a folder, or a list of paths and PIL images.
+        images: an `ImageSet`, a uint8 tensor `b c height width`, a folder, a picture file, or a list of pictures
+            (paths, PIL images, arrays ...: whatever `read_rgb` reads).
 
     Raises:
         ValueError: nothing of these, nothing in it, or a folder with an empty class.
@@ -232,15 +177,17 @@ def as_pictures(images: Any) -> Pictures:
     if isinstance(images, Tensor):
         return TensorPictures(images, None, (), "a tensor")
     if isinstance(images, (str, os.PathLike)):
-        folder = Path(images)
-        require(folder.exists(), f"there is no folder {folder}")
-        return _folder_pictures(folder) if folder.is_dir() else FilePictures([folder], None, (), folder.name)
+        path = local_path(images)
+        require(path.exists(), f"there is no folder {path_text(path)}")
+        return (
+            _folder_pictures(path) if path.is_dir() else FilePictures([path], None, (), path_text(path.name))
+        )
     wanted = (
         "wanted an ImageSet, a uint8 tensor b c height width, a folder, or a list of paths and PIL images"
     )
     hint = ": use torch.from_numpy" if isinstance(images, np.ndarray) else ""
     require(isinstance(images, (list, tuple)), f"{wanted}, got a {type(images).__name__}{hint}")
     require(len(images) > 0, f"{wanted}, got an empty list")
-    strange = [item for item in images if not isinstance(item, (str, os.PathLike, Image.Image))]
+    strange = [item for item in images if not isinstance(item, Picture)]
     require(not strange, f"{wanted}; the list holds a {type(strange[0]).__name__}" if strange else "")
     return FilePictures(images, None, (), "a list")

@@ -1,10 +1,32 @@
 """One reader for every kind of picture: files, bytes, opened PIL images, arrays and tensors become RGB bytes.
 
 Every door of the package reads through `read_rgb` (or `read_tensor`, the same as a tensor), so one photo is the
-same pixels in a crop, a feature, a figure and a control. Nothing here needs torch.
+same pixels in a crop, a feature, a figure and a control. `read_folder` says which pictures a folder holds, and
+`read_ahead` reads many within a bound of memory. Nothing here needs torch.
+
+`contents` finds what stands behind a picture, `decoding` turns a file's bytes into a PIL image, `pixels` that
+into RGB by its mode; `folders` and `ahead` are for many.
 """
 
+from dinov2_edu.pictures.ahead import digest, read_ahead, threads_here
+from dinov2_edu.pictures.contents import Picture
+from dinov2_edu.pictures.decoding import MAX_PIXELS
 from dinov2_edu.pictures.error import PictureError, path_text
-from dinov2_edu.pictures.reading import MAX_PIXELS, Picture, read_rgb, read_tensor
+from dinov2_edu.pictures.folders import PictureFolder, find_pictures, left_out_text, read_folder
+from dinov2_edu.pictures.reading import read_rgb, read_tensor
 
-__all__ = ["MAX_PIXELS", "Picture", "PictureError", "path_text", "read_rgb", "read_tensor"]
+__all__ = [
+    "MAX_PIXELS",
+    "Picture",
+    "PictureError",
+    "PictureFolder",
+    "digest",
+    "find_pictures",
+    "left_out_text",
+    "path_text",
+    "read_ahead",
+    "read_folder",
+    "read_rgb",
+    "read_tensor",
+    "threads_here",
+]

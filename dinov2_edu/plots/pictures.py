@@ -1,7 +1,7 @@
 """Figures made of photos: grids of images, attention maps, PCA colours.
 
-A picture is a PIL image, or an array of bytes (0 to 255) or floats (0 to 1) of shape (h w), (h w 3) or
-(3 h w). Normalised images must be denormalised first.
+A picture is whatever `dinov2_edu.pictures.read_rgb` reads (a path, a PIL image, an array or tensor of bytes), or an
+array or tensor of floats (0 to 1) of shape (h w), (h w 3) or (3 h w). Normalised images must be denormalised first.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from dinov2_edu.palette import CARD, INK, PALETTE
+from dinov2_edu.pictures import read_rgb
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, bare, figure, hide_unused, styled
 
-Picture = Any  # a PIL image, array or CPU tensor, see above
+Picture = Any  # see above
 Pictures = Any  # a sequence of them, or one array with an axis more
 
 ATTENTION_COLOURS = LinearSegmentedColormap.from_list("attention", [(0, 0, 0, 0.62), (1.0, 0.85, 0.2, 0.7)])
@@ -30,14 +31,16 @@ def as_picture(picture: Picture) -> np.ndarray:
     Raises:
         ValueError: the shape is not a picture's, or floats lie outside 0 to 1 (still normalised?).
     """
-    pixels = np.asarray(picture.convert("RGB") if hasattr(picture, "convert") else picture)
+    pixels = np.asarray(picture) if hasattr(picture, "__array__") else None
+    if pixels is None or pixels.dtype in (np.uint8, np.uint16, bool):
+        return read_rgb(picture if pixels is None else pixels) / 255
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and pixels.shape[2] not in (1, 3):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.size == 0:
         raise ValueError(f"a picture has shape (h w), (h w 3) or (3 h w), got {pixels.shape}")
-    scaled = pixels / 255 if pixels.dtype == np.uint8 else pixels.astype(float)
+    scaled = pixels.astype(float)
     if not (scaled.min() >= -1e-3 and scaled.max() <= 1 + 1e-3):
         raise ValueError(
             f"a picture of floats lies in 0 to 1, got {scaled.min():.3g} to {scaled.max():.3g}: "

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
+from dinov2_edu.pictures import read_rgb
 
 WIDTH = 5.0
 """Inches; every figure of the book has this width."""
@@ -78,7 +79,7 @@ class Figure(MatplotlibFigure):
         drawn, file = io.BytesIO(), io.BytesIO()
         with mpl.rc_context(STYLE):
             self.savefig(drawn, format="png", dpi=PHOTO_DPI if self.photo else CHART_DPI)
-        pixels = Image.open(drawn).convert("RGB")
+        pixels = Image.fromarray(read_rgb(drawn))
         if self.photo:
             pixels.save(file, "jpeg", quality=86, optimize=True)
             return "image/jpeg", file.getvalue()

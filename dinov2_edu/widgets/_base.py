@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from dinov2_edu.palette import PALETTE
+from dinov2_edu.pictures import Picture, read_rgb
 
 FOLDER = Path(__file__).parent
 _LOCAL = re.compile(r'^(?:import \{[^}]*\}|export \*) from "(\.{1,2}/[\w./]+)";\n', re.MULTILINE)
@@ -79,27 +80,20 @@ def array_bytes(values: ArrayLike, dtype: str) -> bytes:
     return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
 
 
-def as_image(picture: Image.Image | np.ndarray) -> Image.Image:
+def as_image(picture: Picture) -> Image.Image:
     """Return a picture as an RGB image of its own, which may be changed.
 
     Raises:
-        ValueError: neither a PIL image nor a uint8 array `height width 3`.
+        PictureError: it cannot be read.
     """
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")  # a copy, also of what is RGB already
-    pixels = np.asarray(picture)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(
-            f"wanted a picture, a PIL image or a uint8 array (height, width, 3), got {pixels.dtype} {pixels.shape}"
-        )
-    return Image.fromarray(pixels)
+    return Image.fromarray(read_rgb(picture))
 
 
-def image_bytes(picture: Image.Image | np.ndarray, *, longest: int | None = None, quality: int = 85) -> bytes:
+def image_bytes(picture: Picture, *, longest: int | None = None, quality: int = 85) -> bytes:
     """Return a picture as a JPEG file, for a bytes traitlet.
 
     Args:
-        picture: a PIL image, or a uint8 array `height width 3`.
+        picture: a path, a PIL image, an array of bytes: whatever `read_rgb` reads.
         longest: shrink so that the longer side has at most this many pixels.
         quality: JPEG quality, 1 to 95.
     """

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from PIL import Image
 
+from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
 
 COARSEST = 4
@@ -62,7 +62,7 @@ class AttentionWidget(BookWidget):
 
     def __init__(
         self,
-        photo: Image.Image | np.ndarray,
+        photo: Picture,
         attention: Mapping[str, np.ndarray],
         *,
         grid: tuple[int, int],

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import traitlets
 from PIL import Image
 
+from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import BookWidget, as_image, bundle, image_bytes
 
 
@@ -22,7 +22,7 @@ class CropsWidget(BookWidget):
         boxes: (top, left, height, width) of each crop, in pixels of the photo as handed over (`photo_size`).
 
     Args:
-        photo: a PIL image or a uint8 array `height width 3`; shrunk to 640 pixels on its longer side.
+        photo: a path, a PIL image, an array of bytes: whatever `read_rgb` reads; shrunk to at most 640 pixels a side.
         photo_alt: what the photo shows, in words.
         still, alt: the still figure and its words, as in `BookWidget`.
         values: starting values of the traitlets.
@@ -41,9 +41,7 @@ class CropsWidget(BookWidget):
     augmented = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     boxes = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
 
-    def __init__(
-        self, photo: Image.Image | np.ndarray, *, still: Any = None, alt: str = "", **values: Any
-    ) -> None:
+    def __init__(self, photo: Picture, *, still: Any = None, alt: str = "", **values: Any) -> None:
         image = as_image(photo)
         image.thumbnail((640, 640), Image.Resampling.LANCZOS)
         size = (image.height, image.width)

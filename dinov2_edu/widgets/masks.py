@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import traitlets
 from PIL import Image, ImageOps
 
+from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import BookWidget, as_image, bundle, image_bytes
 
 
@@ -22,7 +22,7 @@ class MasksWidget(BookWidget):
         masked: the numbers of the masked patches that are shown, in row order (True in the boolean mask).
 
     Args:
-        photo: a PIL image or a uint8 array `height width 3`; its middle square is used.
+        photo: a path, a PIL image, an array of bytes: whatever `read_rgb` reads; its middle square is used.
         grid: patches down and across, at least 2.
         still, alt: the still figure and its words, as in `BookWidget`.
         values: starting values of the traitlets.
@@ -44,7 +44,7 @@ class MasksWidget(BookWidget):
 
     def __init__(
         self,
-        photo: Image.Image | np.ndarray,
+        photo: Picture,
         *,
         grid: int = 16,
         still: Any = None,

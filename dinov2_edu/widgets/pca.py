@@ -7,6 +7,7 @@ import numpy as np
 import traitlets
 from PIL import Image
 
+from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import BookWidget, array_bytes, as_image, bundle, image_bytes
 
 N_COMPONENTS = 6
@@ -68,7 +69,7 @@ class PcaWidget(BookWidget):
 
     def __init__(
         self,
-        photos: Sequence[Image.Image | np.ndarray],
+        photos: Sequence[Picture],
         tokens: np.ndarray,
         *,
         grid: tuple[int, int],
@@ -128,7 +129,7 @@ def reduce_tokens(tokens: np.ndarray, n_dims: int) -> tuple[np.ndarray, np.ndarr
     return levels, scales, float(kept)
 
 
-def _strip(photos: Sequence[Image.Image | np.ndarray]) -> Image.Image:
+def _strip(photos: Sequence[Picture]) -> Image.Image:
     """All photos side by side, each at most 320 pixels wide."""
     pictures = [as_image(photo) for photo in photos]
     width, height = pictures[0].size

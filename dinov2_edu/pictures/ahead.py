@@ -1,0 +1,172 @@
+"""Many pictures decoded a little ahead of their use, by a few threads, within so many bytes of memory."""
+
+import contextlib
+import ctypes
+import hashlib
+import io
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from dinov2_edu.pictures.contents import Picture, contents, open_file
+from dinov2_edu.pictures.decoding import open_header
+from dinov2_edu.pictures.error import PictureError
+from dinov2_edu.pictures.reading import read_rgb
+
+DECODED_BYTES = 2**29
+"""Most bytes of pictures in work and waiting together; one larger picture is worked on alone."""
+
+_DECODING, _DECODED = 7, 3  # bytes a pixel: PIL's four and the three that are handed out; these three alone
+
+
+def threads_here() -> int:
+    """How many threads decode pictures: one for each core that this process may use, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(16, cores or 1)
+
+
+def digest(picture: Picture) -> bytes:
+    """SHA-256 of what is decoded: the bytes of a picture's file, or its shape and pixels where it is in memory.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        whole = hashlib.sha256()
+        with open_file(picture) as file:
+            while block := file.read(2**20):
+                whole.update(block)
+        return whole.digest()
+    content = contents(picture)
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()
+    pixels = read_rgb(content)
+    return hashlib.sha256(str(pixels.shape).encode() + b"\0" + memoryview(pixels).cast("B")).digest()
+
+
+def read_ahead(
+    pictures: Sequence[Picture], digests: Sequence[bytes] | None = None, *, most: int = DECODED_BYTES
+) -> Iterator[np.ndarray | PictureError]:
+    """Read pictures in order, each as `read_rgb` gives it, or the error that it met.
+
+    Args:
+        pictures: any kinds of pictures.
+        digests: what `digest` said of each before; a picture whose file has changed since is an error. None does
+            not look.
+        most: bytes of decoded pictures, those in work included, that there may be at once.
+
+    Yields:
+        Bytes `height width 3`, or a `PictureError`. A picture counts against `most` until the next is asked for.
+    """
+    allowance, count = _Allowance(most), threads_here()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="read_ahead")
+
+    def submit(number: int) -> None:
+        expected = digests[number] if digests is not None else None
+        waiting.append(pool.submit(_read_one, pictures[number], number, expected, allowance))
+
+    waiting: deque = deque()
+    try:
+        for number in range(min(4 * count, len(pictures))):
+            submit(number)
+        for following in range(len(waiting), len(pictures) + len(waiting)):
+            found, held = waiting.popleft().result()
+            if following < len(pictures):
+                submit(following)
+            yield found
+            del found
+            allowance.give_back(held)
+    finally:
+        allowance.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Allowance:
+    """So many bytes, given out in the order of the pictures: the next in turn waits until it fits, or is alone."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used, self.turn, self.freed, self.stopped = most, 0, 0, 0, False
+        self.changed = threading.Condition()
+
+    def take(self, number: int, wanted: int) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.stopped or (self.turn == number and self._fits(wanted)))
+            self.used += wanted
+            self.turn += 1
+            self.changed.notify_all()
+
+    def _fits(self, wanted: int) -> bool:
+        return self.used == 0 or self.used + wanted <= self.most
+
+    def give_back(self, amount: int) -> None:
+        with self.changed:
+            self.freed += amount
+            if self.freed > self.most:
+                self.freed = 0
+                _return_freed_memory()
+            self.used -= amount
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Let everybody pass: nobody waits for the pictures any more."""
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+
+def _return_freed_memory() -> None:
+    """Give freed memory back: glibc keeps, for every thread, about what its largest picture took."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library: nothing to do
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _read_one(
+    picture: Picture, number: int, expected: bytes | None, allowance: _Allowance
+) -> tuple[np.ndarray | PictureError, int]:
+    """One picture or its error, and the bytes of the allowance that it still holds."""
+    held = _bytes_needed(picture)
+    allowance.take(number, held)
+    if allowance.stopped:
+        return PictureError("it was not read: the run ended", permanent=False), 0
+    try:
+        content = contents(picture)
+        if (
+            expected is not None
+            and isinstance(content, bytes)
+            and hashlib.sha256(content).digest() != expected
+        ):
+            reason = "it changed while the run was under way: start it again"
+            raise PictureError(reason, permanent=False)
+        found = read_rgb(content)
+    except PictureError as error:
+        found = PictureError(
+            error.reason, permanent=error.permanent
+        )  # another one: this holds on to the pixels
+    except MemoryError:
+        found = PictureError(
+            "there is not enough memory to read it: free some, or save it smaller", permanent=False
+        )
+    left = _DECODED * found.shape[0] * found.shape[1] if isinstance(found, np.ndarray) else 0
+    allowance.give_back(held - left)
+    return found, left
+
+
+def _bytes_needed(picture: Picture) -> int:
+    """What reading a picture takes, file and pixels; 0 where its header cannot be read, which reading will say."""
+    try:
+        if isinstance(picture, Image.Image):
+            return _DECODING * picture.width * picture.height
+        if isinstance(picture, (str, os.PathLike)):
+            with open_file(picture) as file, open_header(file) as header:
+                return os.fstat(file.fileno()).st_size + _DECODING * header.width * header.height
+        if isinstance(picture, bytes):
+            with open_header(io.BytesIO(picture)) as header:
+                return _DECODING * header.width * header.height
+    except Exception:
+        return 0
+    return getattr(picture, "nbytes", 0)
