@@ -580,17 +580,16 @@ def test_nearest_neighbours_vote_as_in_the_package():
 
 @pytest.mark.slow
 def test_a_short_run_learns():
-    """The file's own settings; 250 steps instead of 1,700, and the warm-up shortened with them."""
+    """The file's own settings, 250 steps instead of 1,700, and the warm-up shortened with them."""
     c = Config(steps=250, warmup=40)
     torch.manual_seed(c.seed)
     random.seed(c.seed)
-    train, test = patterns10(4000), patterns10(1000, split="test")
+    train, test = patterns10(5000), patterns10(1000, split="test")
     student = Network(c)
     before = dinov2.knn_accuracy(student.backbone, (train.images, train.labels), (test.images, test.labels))
     teacher = dinov2.train(student, train.images)
     after = dinov2.knn_accuracy(teacher.backbone, (train.images, train.labels), (test.images, test.labels))
-    print(f"k-NN {before:.3f} -> {after:.3f}")
-    assert after > before + 0.1
+    assert after > before + 0.1, f"k-NN accuracy {before:.3f} before, {after:.3f} after"
 
 
 def test_it_runs_as_a_script_on_a_folder_of_pictures(tmp_path):
