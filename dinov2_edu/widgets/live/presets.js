@@ -2,7 +2,9 @@
 // these as it is; Patterns10 has one gray channel here.
 import { VIT_DEFAULTS } from "./vit_config.js";
 
-/** What the measured runs share; see tests/benchmarks/bench_live.py for what they cost and reach. */
+// k-NN accuracy with seed 0 (300 test pictures, 600 neighbours, standard error 3 points; pixels 14, untrained 21 and 17 %):
+// minute: 38 % at step 100, 52 at 200, 61 at 250, 66 at 450. quick: 35 % at 100, 45 at 200, 49 at 400, a third of the time
+// a step. tests/benchmarks/bench_live.py measures the time.
 const MINUTE = {
   vit: { ...VIT_DEFAULTS, img_size: 32, patch_size: 4, in_channels: 1, width: 64, depth: 2, heads: 2, layer_scale: null,
     init_std: 0.06 },
