@@ -5,7 +5,7 @@ from dinov2_edu.plots.parts import layer, loss, network
 from dinov2_edu.plots.svg import SMALL, Box, Canvas, Diagram
 
 
-def diagram_update(momentum: float = 0.992) -> Diagram:
+def diagram_update(momentum: float = 0.994) -> Diagram:
     """Draw how the student learns by AdamW and the teacher follows as a moving average.
 
     Raises:
