@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,16 @@ def breaches(imports: dict[str, Iterable[str]]) -> list[str]:
             if source and target != source and not allowed(source, target)
         }
     return sorted(found)
+
+
+def test_the_drawing_in_the_readme_is_the_house():
+    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    drawing = text[text.index("the book       plots") :]
+    drawing = drawing[: drawing.index("```")]
+    rooms = [[word for word in line.split() if word in ROOMS] for line in drawing.splitlines()]
+    book, commands, towers, parts, ground, _ = (tuple(line) for line in rooms)
+    assert (ground, parts, commands, book) == (FLOORS[0], PARTS, FLOORS[4], FLOORS[5])
+    assert towers == (*LEARN, *USE)
 
 
 def test_every_module_has_a_room():
