@@ -1,11 +1,16 @@
 # Two commands do everything on a fresh machine: `make book` and `make test`. `make help` lists the others.
-# Needs Python 3.10 or later and make; everything else goes into .venv.
+# Needs Python 3.10 or later and make; everything else goes into .venv. Without make:
+#     python3 -m tools.environment          (what `make setup` does; --cpu leaves out a GPU's libraries)
+#     .venv/bin/python -m tools.build_book  (what `make book` does then)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8000
+CPU ?=
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
 
 # CIFAR-10 as a local archive, for machines without a network; a path the reader sets wins.
 LOCAL_CIFAR10 := $(wildcard ../shared/cifar10/cifar10-jpeg.tar.xz)
@@ -19,23 +24,21 @@ endif
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY) ## make .venv with everything that book and tests need
+setup: $(READY) ## make .venv with everything that book and tests need (CPU=1: without a GPU's libraries)
 
-$(READY): requirements.txt constraints.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed: make PYTHON=python3.11')"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test]"
-	touch $@
+$(READY): locked.txt requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -m tools.environment $(if $(CPU),--cpu) --goal "$(or $(firstword $(MAKECMDGOALS)),setup)"
+	@touch $@
 
 book: setup ## execute the notebooks, build the book strictly, say where it lies
 	$(BIN)/python -m tools.build_book
 
 test: unit book ## all tests: package, book, pages in a browser, notebooks as in Colab
 	$(BIN)/python -m tools.browser
-	$(BIN)/python -m pytest -m "browser or slow"
+	$(PYTEST) -m "browser or slow"
 
 unit: setup ## the tests that need neither the book nor a browser
-	$(BIN)/python -m pytest -m "not browser and not slow"
+	$(PYTEST) -m "not browser and not slow"
 
 colab: setup ## run every chapter in the versions that Colab ships (5 GB, in .cache/colab)
 	$(BIN)/python -m pip install --quiet uv
@@ -68,7 +71,7 @@ bench: setup ## measure speed beside other libraries (installs them)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-constraints: setup ## renew constraints.txt: the newest set for every Python and system
+constraints: setup ## renew constraints.txt and locked.txt: the newest set for every Python and system
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m tools.constraints
 

@@ -7,7 +7,8 @@
 - `build_book` builds the book strictly.
 - `book_extension` is what the book's pages need beyond Jupyter Book (a Sphinx extension).
 - `browser` finds or installs the browser that the page tests drive.
+- `environment` makes .venv; `make setup` is this command.
 - `pythons` finds a Python of a wanted version.
 - `colab` makes an environment of the versions that Colab ships.
-- `constraints` renews the exact versions that `make setup` installs.
+- `constraints` renews the exact versions and checksums that `make setup` installs.
 """

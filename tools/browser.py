@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = ("chromium", "fonts-dejavu-core")
 MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 FLAGS = (
     "--no-sandbox",
@@ -37,19 +38,16 @@ def missing(what: str) -> None:
 
 
 def install() -> str | None:
-    """Install Debian's chromium if this is Debian and we are root; return the path of the browser, if any."""
+    """Install Debian's chromium if this is Debian and we are root, and say so first; return the path, if any."""
     if find() is None and shutil.which("apt-get") and os.geteuid() == 0:
+        print(
+            f"The page tests need a browser: installing {' and '.join(PACKAGES)} with apt (80 MB to fetch, 300 MB "
+            "on the disk; `apt-get remove` takes them away again)",
+            flush=True,
+        )
         quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], env=quiet, check=False)
-        command = [
-            "apt-get",
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "chromium",
-            "fonts-dejavu-core",
-        ]
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
         subprocess.run(command, env=quiet, check=False, stdout=subprocess.DEVNULL)
     return find()
 

@@ -309,6 +309,8 @@ def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, sc
     with visit(f"notebooks/{chapter}.html", **SCREENS[screen]) as page:
         page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").wait_for(timeout=30_000)
         open_formulas(page)
+        widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert widths[0] <= widths[1]
         page.context.set_offline(True)
         assert page.locator(".widget-host").count() == 1
         assert page.locator(":not(.tag_needs-python *).widget-note").count() == 0
