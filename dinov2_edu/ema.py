@@ -5,9 +5,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import check_probability, describe, require
+from dinov2_edu.shapes import check_probability, checked, describe, require
 
 
+@checked
 def make_teacher(student: nn.Module) -> nn.Module:
     """Return a frozen copy of the student in evaluation mode, with the same weights and its own memory.
 
@@ -16,6 +17,7 @@ def make_teacher(student: nn.Module) -> nn.Module:
     return copy.deepcopy(student).requires_grad_(False).eval()
 
 
+@checked
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move every teacher weight a little towards the student's, in place.

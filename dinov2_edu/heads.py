@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import Logits, describe, require
+from dinov2_edu.shapes import Logits, check_at_least, checked, describe, require
 
 
 class Prototypes(nn.Module):
@@ -24,8 +24,10 @@ class Prototypes(nn.Module):
     dinov2/layers/dino_head.py @ b8931f7; DINO v1 kept it at 1.
     """
 
+    @checked
     def __init__(self, bottleneck_dim: int, n_prototypes: int):
         super().__init__()
+        check_at_least(1, bottleneck_dim=bottleneck_dim, n_prototypes=n_prototypes)
         self.weight_g = nn.Parameter(torch.ones(n_prototypes, 1))
         bound = bottleneck_dim**-0.5
         self.weight_v = nn.Parameter(torch.empty(n_prototypes, bottleneck_dim).uniform_(-bound, bound))
@@ -52,6 +54,7 @@ class ProjectionHead(nn.Module):
     state-dict names (`mlp.0`, `mlp.2`, `mlp.4`, `last_layer.weight_g`, `last_layer.weight_v`) are kept.
     """
 
+    @checked
     def __init__(
         self,
         in_dim: int,
@@ -62,15 +65,8 @@ class ProjectionHead(nn.Module):
         n_layers: int = 3,
     ):
         super().__init__()
-        sizes = {
-            "in_dim": in_dim,
-            "n_prototypes": n_prototypes,
-            "hidden_dim": hidden_dim,
-            "bottleneck_dim": bottleneck_dim,
-            "n_layers": n_layers,
-        }
-        for name, size in sizes.items():
-            require(size >= 1, f"{name} must be at least 1, got {size}")
+        check_at_least(1, in_dim=in_dim, n_prototypes=n_prototypes, n_layers=n_layers)
+        check_at_least(1, hidden_dim=hidden_dim, bottleneck_dim=bottleneck_dim)
         widths = [in_dim] + [hidden_dim] * (n_layers - 1) + [bottleneck_dim]
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(widths):
@@ -82,18 +78,20 @@ class ProjectionHead(nn.Module):
         self.mlp = nn.Sequential(*layers[:-1])  # no GELU after the bottleneck
         self.last_layer = Prototypes(bottleneck_dim, n_prototypes)
 
+    @checked
     def bottleneck(self, tokens: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
         """Return the tokens' positions on the unit sphere of the bottleneck.
 
         Raises:
             ValueError: the last axis of `tokens` is not `in_dim` long.
         """
-        good = isinstance(tokens, Tensor) and tokens.ndim >= 1 and tokens.shape[-1] == self.in_dim
+        good = tokens.shape[-1] == self.in_dim
         require(good, f"tokens: wanted a tensor of shape (..., {self.in_dim}), got {describe(tokens)}")
         projected = self.mlp(tokens)
         eps = 1e-6 if projected.dtype == torch.float16 else 1e-12  # 1e-12 would be 0 in half precision
         return F.normalize(projected, dim=-1, eps=eps)
 
+    @checked
     def forward(self, tokens: Float[Tensor, "*batch d"]) -> Logits:
         """Return one logit a prototype for every token; any leading axes, also none or an empty one.
 

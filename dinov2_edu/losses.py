@@ -18,8 +18,11 @@ from dinov2_edu.shapes import (
     Logits,
     PatchMask,
     Probs,
+    check_at_least,
     check_probability,
+    check_probs,
     check_temperature,
+    checked,
     describe,
     require,
 )
@@ -28,6 +31,7 @@ AllReduce = Callable[[Tensor], Tensor | None]
 """Sums a tensor over all processes, in place or as the returned tensor."""
 
 
+@checked
 @torch.no_grad()
 def center_targets(teacher_logits: Logits, center: Float[Tensor, " k"], temperature: float) -> Probs:
     """Turn teacher logits into targets: subtract the centre, then a softmax made sharp by a low temperature.
@@ -41,10 +45,10 @@ def center_targets(teacher_logits: Logits, center: Float[Tensor, " k"], temperat
     the code, and this function, subtract first: official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
     check_temperature(temperature)
-    _check_center(center, teacher_logits)
     return F.softmax((_full(teacher_logits) - center) / temperature, dim=-1)
 
 
+@checked
 @torch.no_grad()
 def update_center(
     center: Float[Tensor, " k"], teacher_logits_mean: Float[Tensor, " k"], momentum: float = 0.9
@@ -60,10 +64,10 @@ def update_center(
     Source: DINO (Caron et al. 2021), equation 4; official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
     check_probability(momentum, "momentum")
-    _check_center(center, teacher_logits_mean)
     return center * momentum + _full(teacher_logits_mean) * (1 - momentum)
 
 
+@checked
 @torch.no_grad()
 def sinkhorn_knopp(
     teacher_logits: Float[Tensor, "m k"],
@@ -93,9 +97,7 @@ def sinkhorn_knopp(
     Source: SwAV (Caron et al. 2020), section 3.1; official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
     check_temperature(temperature)
-    good = isinstance(teacher_logits, Tensor) and teacher_logits.ndim == 2
-    require(good, f"teacher_logits: wanted a matrix (rows, prototypes), got {describe(teacher_logits)}")
-    require(n_iterations >= 1, f"n_iterations must be at least 1, got {n_iterations}")
+    check_at_least(1, n_iterations=n_iterations)
     log_probs = _full(teacher_logits) / temperature
     for _ in range(n_iterations):
         log_probs = log_probs - _log_sum_over_rows(log_probs, all_reduce)
@@ -103,6 +105,7 @@ def sinkhorn_knopp(
     return log_probs.exp()
 
 
+@checked
 def cross_entropy(
     student_logits: Logits, teacher_probs: Probs, student_temperature: float
 ) -> Float[Tensor, "*batch"]:
@@ -117,14 +120,14 @@ def cross_entropy(
     Source: DINO (Caron et al. 2021), equation 2.
     """
     check_temperature(student_temperature, "student_temperature")
-    _check_same_shape(student_logits, teacher_probs, "student_logits", "teacher_probs")
-    student_log_probs = F.log_softmax(_full(student_logits) / student_temperature, dim=-1)
-    return -(teacher_probs.detach() * student_log_probs).sum(-1)
+    check_probs(teacher_probs, "teacher_probs")
+    return _cross_entropy(student_logits, teacher_probs, student_temperature)
 
 
+@checked
 def dino_loss(
-    student_logits: Float[Tensor, "s b k"],
-    teacher_probs: Float[Tensor, "t b k"],
+    student_logits: Float[Tensor, "student_views b k"],
+    teacher_probs: Float[Tensor, "teacher_views b k"],
     *,
     temperature: float = 0.1,
     skip_same_view: bool = False,
@@ -145,24 +148,21 @@ def dino_loss(
 
     Source: DINO (Caron et al. 2021), equation 3; official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
-    for name, tensor in (("student_logits", student_logits), ("teacher_probs", teacher_probs)):
-        good = isinstance(tensor, Tensor) and tensor.ndim == 3 and tensor.numel() > 0
-        require(good, f"{name}: wanted a tensor of shape (views, images, prototypes), got {describe(tensor)}")
-    require(
-        student_logits.shape[1:] == teacher_probs.shape[1:],
-        f"images and prototypes must agree: student_logits is {describe(student_logits)}, "
-        f"teacher_probs is {describe(teacher_probs)}",
-    )
+    check_temperature(temperature)
+    check_probs(teacher_probs, "teacher_probs")
+    filled = student_logits.numel() > 0 and teacher_probs.numel() > 0
+    require(filled, f"wanted views of at least one image, got {describe(student_logits)}")
     one_view = len(student_logits) == len(teacher_probs) == 1
     require(not (skip_same_view and one_view), "no pair of different views is left: give a second view")
     losses = []
     for view, logits in enumerate(student_logits):
         partners = [other for other in range(len(teacher_probs)) if not (skip_same_view and other == view)]
         # The cross-entropy is linear in the target, so the partners' targets are added first.
-        losses.append(cross_entropy(logits, teacher_probs[partners].sum(0), temperature).mean())
+        losses.append(_cross_entropy(logits, teacher_probs[partners].sum(0), temperature).mean())
     return torch.stack(losses).sum()
 
 
+@checked
 def ibot_loss(
     student_logits: Float[Tensor, "m k"],
     teacher_probs: Float[Tensor, "m k"],
@@ -187,8 +187,7 @@ def ibot_loss(
 
     Source: iBOT (Zhou et al. 2021), equation 2; official dinov2/loss/ibot_patch_loss.py @ b8931f7.
     """
-    good = isinstance(masks, Tensor) and masks.dtype == torch.bool and masks.ndim == 2 and len(masks) > 0
-    require(good, f"masks: wanted bools of shape (images, patches), True = masked, got {describe(masks)}")
+    require(len(masks) > 0, f"masks: wanted at least one image, got {describe(masks)}")
     losses = cross_entropy(student_logits, teacher_probs, temperature)
     patches_a_row = masks.sum(1, keepdim=True).expand_as(masks)[masks]
     require(
@@ -199,6 +198,7 @@ def ibot_loss(
     return (losses / patches_a_row).sum() / len(masks)
 
 
+@checked
 def koleo_loss(features: ClassTokens, eps: float = 1e-8) -> Float[Tensor, ""]:
     """Return the KoLeo loss, which pushes every image's feature away from its nearest neighbour in the batch.
 
@@ -215,8 +215,6 @@ def koleo_loss(features: ClassTokens, eps: float = 1e-8) -> Float[Tensor, ""]:
 
     Source: Sablayrolles et al. 2019, equation 2; official dinov2/loss/koleo_loss.py @ b8931f7.
     """
-    good = isinstance(features, Tensor) and features.ndim == 2
-    require(good, f"features: wanted a tensor of shape (images, width), got {describe(features)}")
     require(
         len(features) >= 2,
         f"KoLeo needs a nearest neighbour, so a batch of at least 2 images, got {len(features)}: "
@@ -230,11 +228,14 @@ def koleo_loss(features: ClassTokens, eps: float = 1e-8) -> Float[Tensor, ""]:
         return -torch.log(F.pairwise_distance(units, units[nearest], eps=eps) + eps).mean()
 
 
+@checked
 def entropy(probs: Probs) -> Float[Tensor, "*batch"]:
     """Return the entropy of every distribution in nats: 0 if one prototype has it all, ln k if uniform."""
+    check_probs(probs, "probs")
     return torch.special.entr(_full(probs)).sum(-1)
 
 
+@checked
 def kl_divergence(teacher_probs: Probs, student_probs: Probs) -> Float[Tensor, "*batch"]:
     """Return KL(teacher || student) in nats: cross-entropy minus the teacher's entropy, 0 when they agree.
 
@@ -243,14 +244,20 @@ def kl_divergence(teacher_probs: Probs, student_probs: Probs) -> Float[Tensor, "
     Raises:
         ValueError: the two shapes differ.
     """
-    _check_same_shape(teacher_probs, student_probs, "teacher_probs", "student_probs")
+    check_probs(teacher_probs, "teacher_probs")
+    check_probs(student_probs, "student_probs")
     teacher, student = _full(teacher_probs), _full(student_probs)
     return (torch.xlogy(teacher, teacher) - torch.xlogy(teacher, student)).sum(-1)
 
 
+def _cross_entropy(student_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """`cross_entropy` for targets that may be sums of distributions: it is linear in them."""
+    student_log_probs = F.log_softmax(_full(student_logits) / temperature, dim=-1)
+    return -(targets.detach() * student_log_probs).sum(-1)
+
+
 def _full(tensor: Tensor) -> Tensor:
     """Bring half precision to float32 and leave wider numbers as they are."""
-    require(isinstance(tensor, Tensor), f"wanted a tensor, got {describe(tensor)}")
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -268,15 +275,3 @@ def _log_sum_over_rows(log_probs: Tensor, all_reduce: AllReduce | None) -> Tenso
     holders = total(torch.full_like(local, float(len(log_probs) > 0)))
     pivot = total(local.nan_to_num(neginf=0.0)) / holders.clamp(min=1)
     return pivot + total((local - pivot).double().exp()).log().to(local.dtype)
-
-
-def _check_center(center: Tensor, logits: Tensor) -> None:
-    """Refuse a centre that is not one number a prototype."""
-    good = isinstance(center, Tensor) and isinstance(logits, Tensor) and center.shape == logits.shape[-1:]
-    require(good, f"center must have one number a prototype: got {describe(center)} for {describe(logits)}")
-
-
-def _check_same_shape(first: Tensor, second: Tensor, first_name: str, second_name: str) -> None:
-    """Refuse two tensors of different shapes."""
-    good = isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape
-    require(good, f"{first_name} is {describe(first)}, {second_name} {describe(second)}: shapes differ")

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from dinov2_edu.shapes import PatchMask, check_probability, describe, require
+from dinov2_edu.shapes import PatchMask, check_at_least, check_probability, check_range, checked, require
 
 N_PROPOSALS = 10
 """How many blocks in a row may be refused before an image's mask is taken as it is."""
 
 
+@checked
 def block_masks(
     asked: Int[Tensor, " b"],
     grid: tuple[int, int],
@@ -76,6 +77,7 @@ def block_masks(
     return masks.flatten(1)
 
 
+@checked
 def mask_batch(
     n_crops: int,
     grid: tuple[int, int],
@@ -105,7 +107,7 @@ def mask_batch(
 
     Source: official dinov2/data/collate.py @ b8931f7.
     """
-    require(n_crops >= 1, f"n_crops must be at least 1, got {n_crops}")
+    check_at_least(1, n_crops=n_crops)
     check_probability(probability, "probability")
     lowest, highest = ratio
     require(0 <= lowest <= highest <= 1, f"ratio must be (smallest, largest) within 0 to 1, got {ratio!r}")
@@ -151,12 +153,6 @@ def _check_block_settings(
     aspect: tuple[float, float],
 ) -> None:
     """Refuse counts, grids and ranges from which no block could be drawn."""
-    good_type = isinstance(asked, Tensor) and asked.ndim == 1 and not asked.is_floating_point()
-    require(
-        good_type and asked.dtype != torch.bool,
-        f"asked: wanted an integer tensor of shape (b,), the number of patches to mask in each image, "
-        f"got {describe(asked)}",
-    )
     rows, cols = grid
     require(
         rows >= 2 and cols >= 2,
@@ -170,7 +166,6 @@ def _check_block_settings(
             f"asked: wanted counts from 0 to {rows * cols} (the patches of a {rows} x {cols} grid), "
             f"got {fewest} to {most}",
         )
-    require(min_patches >= 1, f"min_patches must be at least 1, got {min_patches}")
-    require(max_patches is None or max_patches >= 1, f"max_patches must be at least 1, got {max_patches}")
-    low, high = aspect
-    require(0 < low <= high < math.inf, f"aspect must be (smallest, largest), both above 0, got {aspect!r}")
+    check_at_least(1, min_patches=min_patches)
+    check_at_least(min_patches, max_patches=max_patches)
+    check_range(aspect, "aspect")

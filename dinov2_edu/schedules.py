@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Float64
 from torch import nn
 
-from dinov2_edu.shapes import require
+from dinov2_edu.shapes import check_at_least, checked, require
 
 FIRST_LAYER = ("patch_embed", "cls_token", "pos_embed", "mask_token", "register_tokens")
 """Parts of the backbone that make its input tokens; layer-wise decay counts them as layer 0."""
 
 
+@checked
 def cosine_schedule(
     start: float, end: float, n_steps: int, *, warmup_steps: int = 0
 ) -> Float64[np.ndarray, " n_steps"]:
@@ -30,7 +31,7 @@ def cosine_schedule(
 
     Source: official CosineScheduler, dinov2/utils/utils.py @ b8931f7; SGDR (Loshchilov and Hutter 2016).
     """
-    require(n_steps >= 1, f"n_steps must be at least 1, got {n_steps}")
+    check_at_least(1, n_steps=n_steps)
     require(
         0 <= warmup_steps <= n_steps,
         f"warmup_steps must be at least 0 and fit into n_steps = {n_steps}, got {warmup_steps}",
@@ -41,6 +42,7 @@ def cosine_schedule(
     return np.concatenate([np.linspace(0, start, warmup_steps), cosine])
 
 
+@checked
 def linear_schedule(
     start: float, end: float, n_steps: int, *, n_total: int | None = None
 ) -> Float64[np.ndarray, " n_total"]:
@@ -58,12 +60,13 @@ def linear_schedule(
     Source: the teacher temperature's warm-up in official dinov2/train/train.py @ b8931f7.
     """
     n_total = n_steps if n_total is None else n_total
-    good = n_steps >= 0 and n_total >= 1
-    require(good, f"n_steps must be at least 0 and n_total at least 1, got {n_steps} and {n_total}")
+    check_at_least(0, n_steps=n_steps)
+    check_at_least(1, n_total=n_total)
     climb = np.linspace(start, end, n_steps)
     return np.concatenate([climb, np.full(max(n_total - n_steps, 0), float(end))])[:n_total]
 
 
+@checked
 def scaled_lr(base: float, batch_size: int) -> float:
     """Return the learning rate for a batch size: `base` is meant for 1024 images and scales with the root.
 
@@ -72,10 +75,11 @@ def scaled_lr(base: float, batch_size: int) -> float:
 
     Source: `scaling_rule: sqrt_wrt_1024` in official dinov2/configs/ssl_default_config.yaml @ b8931f7.
     """
-    require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
+    check_at_least(1, batch_size=batch_size)
     return base * math.sqrt(batch_size / 1024)
 
 
+@checked
 def parameter_multipliers(
     model: nn.Module, *, layer_decay: float = 0.9, patch_embed_multiplier: float = 0.2
 ) -> dict[str, tuple[float, float]]:
@@ -101,10 +105,7 @@ def parameter_multipliers(
     Source: official dinov2/utils/param_groups.py @ b8931f7.
     """
     require(0 < layer_decay <= 1, f"layer_decay must be above 0 and at most 1, got {layer_decay!r}")
-    require(
-        0 <= patch_embed_multiplier < math.inf,
-        f"patch_embed_multiplier must be a finite number of at least 0, got {patch_embed_multiplier!r}",
-    )
+    check_at_least(0, patch_embed_multiplier=patch_embed_multiplier)
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     blocks = {name: int(found[1]) for name in names if (found := re.search(r"(?:^|\.)blocks\.(\d+)\.", name))}
     depth = max(blocks.values(), default=-1) + 1

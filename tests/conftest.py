@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import dinov2_edu.shapes  # noqa: F401 (before the hook: what checks is not itself checked at every call)
+
 # The tests' tensors are tiny: a second thread brings nothing, and on a busy machine threads wait for each other.
 torch.set_num_threads(1)
 
-# Must come before the first import of the package: from here on every call is checked against its signature.
-# An int is fine where a float is wanted.
+# Must come before the first import of the package's other rooms: from here on every call in it is checked against its
+# signature, what is returned too. An int is fine where a float is wanted.
 jaxtyping.install_import_hook(
     "dinov2_edu", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )

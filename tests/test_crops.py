@@ -522,7 +522,6 @@ def test_multi_crop_on_a_gpu_equals_the_cpu_and_waits_for_nothing():
 # -------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.bad_input
 def test_a_broken_picture_is_refused():
     file = io.BytesIO()
     random_picture(40, 40).save(file, "PNG")
@@ -531,7 +530,6 @@ def test_a_broken_picture_is_refused():
         multi_crop([random_picture(40, 40), broken], plain(), generator=seeded())
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -539,11 +537,11 @@ def test_a_broken_picture_is_refused():
         (random_bytes(2, 32, 32, 3), r"channels come last"),
         (random_bytes(0, 3, 32, 32), r"at least one image"),
         (random_bytes(2, 1, 32, 32), r"shape \(b, 3"),
-        (torch.rand(2, 3, 32, 32), r"wanted bytes"),
+        (torch.rand(2, 3, 32, 32), r"wanted bytes \(uint8\).* use \(255 \* images\)"),
         ([], r"a list of some"),
         (np.zeros((2, 3, 8, 8)), r"wanted an array \(h w\)"),
         (["photo.jpg"], r"photo\.jpg: there is no such file"),
-        (3, r"wanted a picture"),
+        (3, r"images: wanted a uint8 tensor .*, a list of pictures or a picture, got 3 \(int\)"),
     ],
 )
 def test_multi_crop_refuses(images, message):
@@ -551,7 +549,6 @@ def test_multi_crop_refuses(images, message):
         multi_crop(images, plain(), generator=seeded())
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("operation", [crop_and_resize, resize, augment], ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
     ("images", "message"),
@@ -567,7 +564,7 @@ def test_multi_crop_refuses(images, message):
 )
 def test_pixels_are_checked(operation, images, message):
     rest = {
-        crop_and_resize: (torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 2), 4),
+        crop_and_resize: (torch.tensor([[0.0, 0.0, 8.0, 8.0]]).expand(len(images), 4), 4),
         resize: (4,),
         augment: (CropConfig(), "local"),
     }[operation]
@@ -576,7 +573,6 @@ def test_pixels_are_checked(operation, images, message):
         operation(images, *rest, **generator)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("box", "message"),
     [
@@ -585,7 +581,7 @@ def test_pixels_are_checked(operation, images, message):
         ([2, 6, 4, 4], "inside the 8 x 8 image"),
         ([0, 0, 0, 4], "hold a pixel"),
         ([0, 0, float("nan"), 4], "hold a pixel"),
-        ([0, 0, 4], "top, left, height, width"),
+        ([0, 0, 4], r"\(b: images, 4: top, left, height, width\), got .*\(1, 3\)"),
     ],
 )
 def test_boxes_outside_the_image_are_refused(box, message):
@@ -593,7 +589,6 @@ def test_boxes_outside_the_image_are_refused(box, message):
         crop_and_resize(torch.rand(1, 3, 8, 8), torch.tensor([box], dtype=torch.float32), 4)
 
 
-@pytest.mark.bad_input
 def test_other_arguments_are_checked():
     images = torch.rand(2, 3, 8, 8)
     boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 2)
@@ -601,15 +596,15 @@ def test_other_arguments_are_checked():
         crop_and_resize(images, boxes, 0)
     with pytest.raises(ValueError, match="whole number of pixels from 1"):
         resize(images, (4, 0))
-    with pytest.raises(ValueError, match="for 2 images"):
+    with pytest.raises(ValueError, match=r"boxes: wanted .* with b = 2 as in images"):
         crop_and_resize(images, boxes[:1], 4)
     with pytest.raises(ValueError, match="flips: wanted a bool tensor"):
         crop_and_resize(images, boxes, 4, flips=torch.ones(2))
-    with pytest.raises(ValueError, match="'bicubic' or 'bilinear'"):
+    with pytest.raises(ValueError, match="'bilinear' or 'bicubic'"):
         resize(images, 4, interpolation="nearest")
-    with pytest.raises(ValueError, match="kind must be one of"):
+    with pytest.raises(ValueError, match="kind must be 'global1' or 'global2' or 'local', got 'global'"):
         augment(images, CropConfig(), "global", generator=seeded())
-    with pytest.raises(ValueError, match="floating-point number an image"):
+    with pytest.raises(ValueError, match=r"turns: wanted .* with b = 2 as in images"):
         adjust_hue(images, torch.zeros(3))
     with pytest.raises(ValueError, match="at least 6 pixels"):
         gaussian_blur(torch.rand(1, 3, 5, 9), torch.ones(1), 11)
@@ -619,11 +614,10 @@ def test_other_arguments_are_checked():
         gaussian_blur(images, torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match="three numbers each"):
         normalize(images, (0.5,), (0.5,))
-    with pytest.raises(ValueError, match="floating-point images"):
+    with pytest.raises(ValueError, match=r"wanted a floating-point tensor .* divide bytes by 255"):
         adjust_brightness(random_bytes(2, 3, 8, 8), torch.ones(2))
 
 
-@pytest.mark.bad_input
 def test_boxes_arguments_are_checked():
     with pytest.raises(ValueError, match=r"shape \(n, 22\)"):
         boxes_from_uniform(torch.rand(3, 21), (8, 8), (0.1, 1.0))
@@ -633,23 +627,22 @@ def test_boxes_arguments_are_checked():
         sample_boxes(1, (8, 8), (1.0, 0.1), generator=seeded())
     with pytest.raises(ValueError, match="swap them"):
         sample_boxes(1, (8, 8), (0.1, 1.0), (2.0, 0.5), generator=seeded())
-    with pytest.raises(ValueError, match="whole number from 0"):
+    with pytest.raises(ValueError, match="n must be at least 0, got -1"):
         sample_boxes(-1, (8, 8), (0.1, 1.0), generator=seeded())
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"global_size": 0}, "global_size must be a whole number"),
-        ({"local_size": 9.5}, "local_size must be a whole number"),
+        ({"local_size": 9.5}, "local_size: wanted a whole number, got 9.5"),
         ({"n_local": -1}, "n_local"),
         ({"global_scale": (1.0, 0.32)}, "swap them"),
         ({"local_scale": (0.0, 0.3)}, "above 0"),
-        ({"global_scale": (0.3, 1.2)}, "ends at 1"),
+        ({"global_scale": (0.3, 1.2)}, "at most 1"),
         ({"ratio": (0.0, 1.0)}, "above 0"),
         ({"flip": 1.5}, "flip must lie between 0 and 1"),
-        ({"blur": (0.5, 0.5)}, "three probabilities"),
+        ({"blur": (0.5, 0.5)}, "blur: wanted 3 finite numbers"),
         ({"blur": (0.5, 0.5, 2.0)}, "blur must lie between 0 and 1"),
         ({"blur_kernel": 8}, "odd whole number"),
         ({"local_size": 4}, "larger crops"),

@@ -87,14 +87,14 @@ def test_buffers_are_copied():
     assert torch.equal(teacher[1].num_batches_tracked, student[1].num_batches_tracked)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
 def test_momentum_outside_0_to_1_is_refused(momentum):
-    with pytest.raises(ValueError, match="momentum must lie between 0 and 1"):
+    with pytest.raises(
+        ValueError, match=r"momentum(: wanted a finite number| must lie between 0 and 1), got"
+    ):
         update_teacher(make_teacher(tiny_model()), tiny_model(), momentum)
 
 
-@pytest.mark.bad_input
 def test_what_differs_is_named_and_nothing_is_changed():
     student = tiny_model(1)
     other_shape = make_teacher(tiny_model(2, out=5))

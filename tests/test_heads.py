@@ -115,14 +115,12 @@ def test_a_token_of_zeros_stays_finite_in_half_precision(dtype):
     assert head(torch.zeros(1, 10, dtype=dtype)).isfinite().all()
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("tokens", [torch.randn(2, 9), torch.tensor(1.0), [1.0] * 10])
 def test_tokens_of_another_width_are_refused(tokens):
-    with pytest.raises(ValueError, match=r"tokens: wanted a tensor of shape \(..., 10\)"):
+    with pytest.raises(ValueError, match=r"tokens: wanted a .*tensor of shape \(..., (10|d: width)\), got"):
         tiny_head()(tokens)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["hidden_dim", "bottleneck_dim", "n_layers"])
 def test_sizes_below_1_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):

@@ -387,7 +387,6 @@ def test_gradient_of_cross_entropy_is_student_minus_teacher():
 # Bad input
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("temperature", [0, -0.1, math.inf, math.nan])
 def test_temperatures_must_be_above_zero(temperature):
     logits, probs = random(2, 3), random(2, 3).softmax(-1)
@@ -398,38 +397,64 @@ def test_temperatures_must_be_above_zero(temperature):
         lambda: dino_loss(logits[None], probs[None], temperature=temperature),
         lambda: ibot_loss(logits, probs, torch.ones(1, 2, dtype=torch.bool), temperature=temperature),
     ):
-        with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+        with pytest.raises(ValueError, match=r"temperature(: wanted| must be) a finite number"):
             call()
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: center_targets(random(2, 3), torch.zeros(1, 3), 0.1), "one number a prototype"),
-        (lambda: center_targets(random(2, 3), torch.zeros(4), 0.1), r"shape \(4,\) for a float32"),
-        (lambda: center_targets([[1.0]], torch.zeros(1), 0.1), "list"),
-        (lambda: update_center(torch.zeros(3), random(2, 4)), "one number a prototype"),
-        (lambda: update_center(torch.zeros(3), random(3), 1.5), "momentum"),
-        (lambda: sinkhorn_knopp(random(2, 3, 4), 0.1), r"matrix \(rows, prototypes\)"),
-        (lambda: sinkhorn_knopp(random(2, 3), 0.1, 0), "n_iterations"),
-        (lambda: cross_entropy(random(2, 3), random(2, 4), 0.1), "shapes differ"),
-        (lambda: cross_entropy(random(2, 3), random(3), 0.1), "shapes differ"),
-        (lambda: dino_loss(random(2, 3), random(2, 3)), "views, images, prototypes"),
-        (lambda: dino_loss(random(2, 0, 3), random(2, 0, 3)), "views, images, prototypes"),
-        (lambda: dino_loss(random(2, 4, 3), random(2, 5, 3)), "must agree"),
-        (lambda: dino_loss(random(1, 4, 3), random(1, 4, 3), skip_same_view=True), "second view"),
         (
-            lambda: ibot_loss(random(3, 4), random(3, 4), torch.ones(2, 2, dtype=torch.bool)),
+            lambda: center_targets(random(2, 3), torch.zeros(1, 3), 0.1),
+            r"center: wanted .*\(k: prototypes,\), got .*\(1, 3\)",
+        ),
+        (
+            lambda: center_targets(random(2, 3), torch.zeros(4), 0.1),
+            r"with k = 3 as in teacher_logits, got .*\(4,\)",
+        ),
+        (
+            lambda: center_targets([[1.0]], torch.zeros(1), 0.1),
+            r"got \[\[1.0\]\] \(list\): use torch.as_tensor",
+        ),
+        (
+            lambda: update_center(torch.zeros(3), random(2, 4)),
+            r"teacher_logits_mean: wanted .*\(k: prototypes,\)",
+        ),
+        (lambda: update_center(torch.zeros(3), random(3), 1.5), "momentum"),
+        (
+            lambda: sinkhorn_knopp(random(2, 3, 4), 0.1),
+            r"shape \(m: rows, k: prototypes\), got .*\(2, 3, 4\)",
+        ),
+        (lambda: sinkhorn_knopp(random(2, 3), 0.1, 0), "n_iterations"),
+        (
+            lambda: cross_entropy(random(2, 3), random(2, 4), 0.1),
+            "teacher_probs: .* with k = 3 as in student_logits",
+        ),
+        (lambda: cross_entropy(random(2, 3), random(3), 0.1), r"with \.\.\. = \(2,\) as in student_logits"),
+        (lambda: dino_loss(random(2, 3), random(2, 3)), r"\(student_views, b: images, k: prototypes\)"),
+        (lambda: dino_loss(random(2, 0, 3), random(2, 0, 3)), r"at least one image, got .*\(2, 0, 3\)"),
+        (lambda: dino_loss(random(2, 4, 3), random(2, 5, 3)), "with b = 4 as in student_logits"),
+        (lambda: dino_loss(random(1, 4, 3), random(1, 4, 3).softmax(-1), skip_same_view=True), "second view"),
+        (
+            lambda: ibot_loss(random(3, 4), random(3, 4).softmax(-1), torch.ones(2, 2, dtype=torch.bool)),
             "4 masked patches",
         ),
-        (lambda: ibot_loss(random(3, 4), random(3, 4), torch.ones(1, 3)), "bools of shape"),
-        (lambda: ibot_loss(random(3, 4), random(2, 4), torch.ones(1, 3, dtype=torch.bool)), "shapes differ"),
-        (lambda: ibot_loss(random(3, 4), random(3, 4), torch.ones(3, dtype=torch.bool)), "bools of shape"),
+        (
+            lambda: ibot_loss(random(3, 4), random(3, 4), torch.ones(1, 3)),
+            r"masks: wanted a bool tensor .* True = masked",
+        ),
+        (
+            lambda: ibot_loss(random(3, 4), random(2, 4), torch.ones(1, 3, dtype=torch.bool)),
+            "with m = 3 as in",
+        ),
+        (
+            lambda: ibot_loss(random(3, 4), random(3, 4), torch.ones(3, dtype=torch.bool)),
+            r"masks: .*\(b: images, n\), True = masked",
+        ),
         (lambda: koleo_loss(random(1, 4)), "at least 2 images, got 1: use a larger batch"),
-        (lambda: koleo_loss(random(2, 3, 4)), r"\(images, width\)"),
-        (lambda: kl_divergence(random(2, 3), random(3, 3)), "shapes differ"),
-        (lambda: entropy([0.5, 0.5]), "wanted a tensor"),
+        (lambda: koleo_loss(random(2, 3, 4)), r"features: wanted .*\(b: images, d: width\)"),
+        (lambda: kl_divergence(random(2, 3), random(3, 3)), r"student_probs: .* with \.\.\. = \(2,\)"),
+        (lambda: entropy([0.5, 0.5]), "probs: wanted a floating-point tensor"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(call, words):

@@ -193,7 +193,6 @@ def test_which_crop_gets_which_ratio_is_shuffled():
     assert (by_position - by_position.mean()).abs().max() < 4.5 * counts.std() / math.sqrt(300)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -216,7 +215,6 @@ def test_block_masks_refuses(arguments, words):
         block_masks(**arguments)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

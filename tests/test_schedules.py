@@ -111,15 +111,14 @@ def test_multipliers_work_in_an_optimiser():
     assert len(torch.optim.AdamW(groups).param_groups) == len(parameters)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: cosine_schedule(1, 0, 0), "n_steps must be at least 1, got 0"),
         (lambda: cosine_schedule(1, 0, 10, warmup_steps=11), "got 11"),
         (lambda: cosine_schedule(1, 0, 10, warmup_steps=-1), "got -1"),
-        (lambda: linear_schedule(1, 0, -1, n_total=3), "got -1 and 3"),
-        (lambda: linear_schedule(1, 0, 5, n_total=0), "got 5 and 0"),
+        (lambda: linear_schedule(1, 0, -1, n_total=3), "n_steps must be at least 0, got -1"),
+        (lambda: linear_schedule(1, 0, 5, n_total=0), "n_total must be at least 1, got 0"),
         (lambda: scaled_lr(0.1, 0), "batch_size"),
         (lambda: parameter_multipliers(nn.Linear(2, 2), layer_decay=0), "layer_decay"),
         (lambda: parameter_multipliers(nn.Linear(2, 2), layer_decay=1.1), "layer_decay"),

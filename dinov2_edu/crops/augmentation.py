@@ -11,13 +11,13 @@ import torch
 from dinov2_edu.crops.blur import blur_chosen
 from dinov2_edu.crops.colours import brightness_, column, contrast_, hue_, saturation_
 from dinov2_edu.crops.config import JITTER_STRENGTHS, SOLARIZE_THRESHOLD, CropConfig
-from dinov2_edu.crops.resizing import check_pixels
-from dinov2_edu.shapes import Images, check_float_images, require
+from dinov2_edu.shapes import Images, check_one_of, check_pixels, checked
 
 KINDS = ("global1", "global2", "local")
 JITTER = {"brightness": brightness_, "contrast": contrast_, "saturation": saturation_, "hue": hue_}
 
 
+@checked
 def augment(views: Images, config: CropConfig, kind: str, *, generator: torch.Generator) -> Images:
     """Change colours, blur and solarize crops at random, each with its own draws.
 
@@ -36,8 +36,7 @@ def augment(views: Images, config: CropConfig, kind: str, *, generator: torch.Ge
 
     Source: dinov2/data/augmentations.py @ b8931f7.
     """
-    require(kind in KINDS, f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    check_float_images(views)
+    check_one_of(KINDS, kind=kind)
     check_pixels(views)
     return augment_(views.clone(memory_format=torch.contiguous_format), config, kind, generator=generator)
 

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from dinov2_edu.crops.colours import Factors, check_factors
+from dinov2_edu.crops.colours import Factors
 from dinov2_edu.crops.config import check_kernel
-from dinov2_edu.shapes import Images, require
+from dinov2_edu.shapes import Images, can_look, check_pixels, checked, require
 
 
+@checked
 def gaussian_blur(images: Images, sigmas: Factors, kernel_size: int = 9) -> Images:
     """Blur every image with its own sigma (in pixels), mirroring at the edges.
 
@@ -19,8 +20,8 @@ def gaussian_blur(images: Images, sigmas: Factors, kernel_size: int = 9) -> Imag
         ValueError: images or sigmas of the wrong shape or dtype, a sigma not above 0 (looked at on the CPU
             only), or a kernel that is even or too wide for the images.
     """
-    check_factors(images, sigmas)
-    if sigmas.device.type == "cpu":
+    check_pixels(images)
+    if can_look(sigmas):
         require(bool((sigmas > 0).all()), f"sigmas must be above 0, got {sigmas.min().item():.4g}")
     check_kernel(kernel_size, min(images.shape[-2:]))
     return blur_chosen(images, sigmas, kernel_size, None)

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.crops.config import check_range, check_scale
-from dinov2_edu.shapes import describe, require
+from dinov2_edu.shapes import can_look, check_at_least, check_range, checked, require
 
 N_TRIES = 10
 N_UNIFORMS = 2 * N_TRIES + 2
 
 
+@checked
 def sample_boxes(
     n: int,
     size: tuple[int, int],
@@ -36,11 +36,12 @@ def sample_boxes(
     Raises:
         ValueError: n below 0, or as `boxes_from_uniform`.
     """
-    require(isinstance(n, int) and n >= 0, f"n must be a whole number from 0, got {n!r}")
+    check_at_least(0, n=n)
     uniforms = torch.rand(n, N_UNIFORMS, generator=generator, device=generator.device)
     return boxes_from_uniform(uniforms, size, scale, ratio)
 
 
+@checked
 def boxes_from_uniform(
     uniforms: Float[Tensor, "n 22"],
     size: tuple[int, int],
@@ -66,12 +67,12 @@ def boxes_from_uniform(
 
     Source: torchvision.transforms.RandomResizedCrop.get_params.
     """
-    good = isinstance(uniforms, Tensor) and uniforms.ndim == 2 and uniforms.shape[1] == N_UNIFORMS
-    require(good, f"uniforms: wanted shape (n, {N_UNIFORMS}), one row a box, got {describe(uniforms)}")
-    good = len(size) == 2 and min(size) >= 1
-    require(good, f"size must be (height, width) in pixels, at least 1 each, got {size!r}")
-    check_scale(scale)
+    require(min(size) >= 1, f"size must be (height, width) in pixels, at least 1 each, got {size!r}")
+    check_range(scale, "scale", high=1)
     check_range(ratio, "ratio")
+    if can_look(uniforms):
+        good = bool(((uniforms >= 0) & (uniforms < 1)).all())
+        require(good, "uniforms must lie in 0 to 1, 1 excluded, as torch.rand draws them")
     image_height, image_width = size
     uniforms = uniforms.double()
     areas = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * uniforms[:, :N_TRIES])

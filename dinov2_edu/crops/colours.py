@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.crops.config import SOLARIZE_THRESHOLD, check_statistics
-from dinov2_edu.shapes import Images, check_float_images, describe, require
+from dinov2_edu.shapes import Images, can_look, check_float_images, check_pixels, checked, require
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in gray, as torchvision rounds them."""
@@ -19,6 +19,7 @@ GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 Factors = Float[Tensor, " b"]
 
 
+@checked
 def adjust_brightness(images: Images, factors: Factors) -> Images:
     """Multiply every image by its factor; 1 changes nothing.
 
@@ -29,6 +30,7 @@ def adjust_brightness(images: Images, factors: Factors) -> Images:
     return brightness_(images.clone(), factors)
 
 
+@checked
 def adjust_contrast(images: Images, factors: Factors) -> Images:
     """Pull every image towards (factor below 1) or away from its mean gray; 1 changes nothing.
 
@@ -39,6 +41,7 @@ def adjust_contrast(images: Images, factors: Factors) -> Images:
     return contrast_(images.clone(), factors)
 
 
+@checked
 def adjust_saturation(images: Images, factors: Factors) -> Images:
     """Pull every pixel towards (factor below 1) or away from its own gray; 1 changes nothing, 0 is gray.
 
@@ -49,6 +52,7 @@ def adjust_saturation(images: Images, factors: Factors) -> Images:
     return saturation_(images.clone(), factors)
 
 
+@checked
 def adjust_hue(images: Images, turns: Factors) -> Images:
     """Turn every image's hue by its share of the colour circle, -0.5 to 0.5; 0 changes nothing.
 
@@ -59,36 +63,46 @@ def adjust_hue(images: Images, turns: Factors) -> Images:
     return hue_(images.clone(), turns)
 
 
+@checked
 def grayscale(images: Images) -> Images:
     """Replace the three channels by their weighted mean.
 
     Raises:
         ValueError: images of the wrong shape or dtype.
     """
-    check_float_images(images)
+    check_pixels(images)
     return _gray(images)[:, None].expand_as(images).contiguous()
 
 
+@checked
 def solarize(images: Images, threshold: float = SOLARIZE_THRESHOLD) -> Images:
     """Invert every value from the threshold up.
 
     Raises:
         ValueError: images of the wrong shape or dtype.
     """
-    check_float_images(images)
+    check_pixels(images)
     return torch.where(images >= threshold, 1 - images, images)
 
 
+@checked
 def normalize(images: Images, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
     """Subtract the channels' mean and divide by their standard deviation.
 
     Raises:
         ValueError: images of the wrong shape or dtype, or a mean or std that is not one number a channel.
     """
+    check_pixels(images)
+    return normalize_(images, mean, std)
+
+
+def normalize_(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Do what `normalize` says, without a look at the numbers."""
     shift, gain = _channel_statistics(images, mean, std)
     return torch.addcmul(-shift / gain, images, 1 / gain)
 
 
+@checked
 def denormalize(images: Images, mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
     """Undo `normalize`, for showing; the result is clamped to 0..1.
 
@@ -110,15 +124,14 @@ def _channel_statistics(
 
 
 def check_factors(images: Tensor, factors: Tensor) -> None:
-    """Refuse anything but a batch of floating-point images and one number for each.
+    """Refuse images outside 0 to 1, and factors that are not finite (looked at on the CPU only).
 
     Raises:
-        ValueError: images or factors of the wrong shape or dtype.
+        ValueError: images of the wrong shape or range, or a factor that is not finite.
     """
-    check_float_images(images)
-    good = isinstance(factors, Tensor) and tuple(factors.shape) == (len(images),)
-    good = good and factors.is_floating_point()
-    require(good, f"wanted a floating-point number an image, shape ({len(images)},), got {describe(factors)}")
+    check_pixels(images)
+    if can_look(factors):
+        require(bool(factors.isfinite().all()), "a factor is not a finite number")
 
 
 def column(factors: Tensor) -> Tensor:

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, check_probability, require
+from dinov2_edu.shapes import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    check_at_least,
+    check_probability,
+    check_range,
+    checked,
+    require,
+)
 
 JITTER_STRENGTHS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
 """How far each colour operation goes: factors 1 - s to 1 + s; for hue, a turn of -s to s of the circle."""
@@ -11,6 +19,7 @@ SOLARIZE_THRESHOLD = 128 / 255
 """Values from here up are inverted by `solarize` (range 0 to 1)."""
 
 
+@checked
 @dataclass(frozen=True)
 class CropConfig:
     """How many crops of which size are cut from an image, and what happens to them.
@@ -46,18 +55,13 @@ class CropConfig:
     def __post_init__(self) -> None:
         for name in ("global_size", "local_size"):
             check_size(getattr(self, name), name)
-        good = isinstance(self.n_local, int) and self.n_local >= 0
-        require(good, f"n_local must be a whole number from 0, got {self.n_local!r}")
-        check_scale(self.global_scale, "global_scale")
-        check_scale(self.local_scale, "local_scale")
+        check_at_least(0, n_local=self.n_local)
+        check_range(self.global_scale, "global_scale", high=1)
+        check_range(self.local_scale, "local_scale", high=1)
         check_range(self.ratio, "ratio")
         check_range(self.blur_sigma, "blur_sigma")
         for name in ("flip", "jitter", "grayscale", "solarize"):
             check_probability(getattr(self, name), name)
-        require(
-            len(self.blur) == 3,
-            f"blur wants three probabilities (global 1, global 2, local), got {self.blur!r}",
-        )
         for share in self.blur:
             check_probability(share, "blur")
         sides = (self.global_size, self.global_size, self.local_size if self.n_local else self.global_size)
@@ -67,35 +71,12 @@ class CropConfig:
 
 
 def check_size(size: int, name: str) -> None:
-    """Refuse a side that is not a whole number of pixels from 1.
+    """Refuse a side below 1 pixel.
 
     Raises:
-        ValueError: not an int, or below 1.
+        ValueError: below 1.
     """
-    good = isinstance(size, int) and size >= 1
-    require(good, f"{name} must be a whole number of pixels from 1, got {size!r}")
-
-
-def check_range(bounds: tuple[float, float], name: str) -> None:
-    """Refuse a pair that is not two numbers above 0 in rising order.
-
-    Raises:
-        ValueError: not a pair, not above 0, or reversed.
-    """
-    require(len(bounds) == 2, f"{name} must be a pair (low, high), got {bounds!r}")
-    low, high = bounds
-    require(low <= high, f"{name} must be (low, high) in this order, got {bounds!r}: swap them")
-    require(0 < low and high < float("inf"), f"{name} must be two finite numbers above 0, got {bounds!r}")
-
-
-def check_scale(scale: tuple[float, float], name: str = "scale") -> None:
-    """Refuse a pair that is not a range of shares of the image's area, 0 < low <= high <= 1.
-
-    Raises:
-        ValueError: as `check_range`, or above 1.
-    """
-    check_range(scale, name)
-    require(scale[1] <= 1, f"{name} is a share of the image's area and ends at 1, got {scale!r}")
+    require(size >= 1, f"{name} must be a whole number of pixels from 1, got {size!r}")
 
 
 def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -115,7 +96,7 @@ def check_kernel(kernel_size: int, smallest_side: int) -> None:
     Raises:
         ValueError: even, below 1, or half the kernel is not below the smallest side.
     """
-    good = isinstance(kernel_size, int) and kernel_size >= 1 and kernel_size % 2 == 1
+    good = kernel_size >= 1 and kernel_size % 2 == 1
     require(good, f"the blur kernel's size must be an odd whole number such as 9, got {kernel_size!r}")
     require(
         kernel_size // 2 < smallest_side,

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dinov2_edu.crops.augmentation import augment_
 from dinov2_edu.crops.boxes import sample_boxes
-from dinov2_edu.crops.colours import normalize
+from dinov2_edu.crops.colours import normalize_
 from dinov2_edu.crops.config import CropConfig
 from dinov2_edu.crops.resizing import crop_views
 from dinov2_edu.pictures import Picture, read_tensor
-from dinov2_edu.shapes import ByteImages, check_images, describe, require
+from dinov2_edu.shapes import ByteImages, check_images, checked, describe, require
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Views:
         return self.global_crops.transpose(0, 1).flatten(0, 1), self.local_crops.transpose(0, 1).flatten(0, 1)
 
 
+@checked
 def multi_crop(
     images: ByteImages | Picture | Sequence[Picture],
     config: CropConfig,
@@ -77,10 +78,10 @@ def multi_crop(
     global_crops, local_crops = crops
     views = [augment_(global_crops[0], config, "global1", generator=generator)]
     views.append(augment_(global_crops[1], config, "global2", generator=generator))
-    global_crops = torch.stack([normalize(view, config.mean, config.std) for view in views])
+    global_crops = torch.stack([normalize_(view, config.mean, config.std) for view in views])
     if v > 0:
         flat = augment_(local_crops.flatten(0, 1), config, "local", generator=generator)
-        local_crops = normalize(flat, config.mean, config.std).view_as(local_crops)
+        local_crops = normalize_(flat, config.mean, config.std).view_as(local_crops)
     return Views(global_crops.transpose(0, 1), local_crops.transpose(0, 1), *boxes, flips)
 
 

@@ -15,12 +15,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dinov2_edu.crops.config import check_size
-from dinov2_edu.shapes import Boxes, check_images, describe, require
+from dinov2_edu.shapes import Boxes, can_look, check_one_of, check_pixels, checked, require
 
 RADIUS = {"bilinear": 1, "bicubic": 2}
 """How many source pixels the kernel reaches to each side, before it is stretched for shrinking."""
 
 
+@checked
 def resize_matrix(
     starts: Float[Tensor, " n"],
     lengths: Float[Tensor, " n"],
@@ -47,8 +48,7 @@ def resize_matrix(
     Raises:
         ValueError: an unknown interpolation or a side below 1.
     """
-    good = interpolation in RADIUS
-    require(good, f"interpolation must be 'bicubic' or 'bilinear', got {interpolation!r}")
+    check_one_of(RADIUS, interpolation=interpolation)
     require(min(sides) >= 1, f"sides (old, new) must be at least 1 pixel, got {sides!r}")
     old, new = sides
     radius = RADIUS[interpolation]
@@ -87,6 +87,7 @@ def _kernel(distances: Tensor, interpolation: str, a: float) -> Tensor:
     return torch.where(x < 1, near, ((x - 5) * x + 8) * x * a - 4 * a)
 
 
+@checked
 def crop_and_resize(
     images: Float[Tensor, "b c height width"] | UInt8[Tensor, "b c height width"],
     boxes: Boxes,
@@ -115,15 +116,8 @@ def crop_and_resize(
     """
     check_pixels(images)
     check_size(size, "size")
-    good = isinstance(boxes, Tensor) and tuple(boxes.shape) == (len(images), 4)
-    require(good, f"boxes: wanted (top, left, height, width) for {len(images)} images, got {describe(boxes)}")
     _check_boxes(boxes, images)
-    if flips is not None:
-        good = (
-            isinstance(flips, Tensor) and flips.dtype == torch.bool and tuple(flips.shape) == (len(images),)
-        )
-        require(good, f"flips: wanted a bool tensor of shape ({len(images)},), got {describe(flips)}")
-        flips = flips[:, None]
+    flips = flips if flips is None else flips[:, None]
     return crop_views(images, boxes[:, None], size, flips, interpolation, antialias)[0]
 
 
@@ -163,6 +157,7 @@ def _window(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return images[:, :, top:bottom, left:right], boxes - torch.tensor([top, left, 0.0, 0.0])
 
 
+@checked
 def resize(
     images: Float[Tensor, "b c height width"] | UInt8[Tensor, "b c height width"],
     size: int | tuple[int, int],
@@ -196,29 +191,9 @@ def resize(
     return torch.matmul(torch.matmul(rows, images.float()), columns.T).clamp_(0, 1)
 
 
-def check_pixels(images: Tensor) -> None:
-    """Refuse anything but a batch of bytes or of floats in 0 to 1 (the range is looked at on the CPU only).
-
-    Raises:
-        ValueError: wrong type, shape or dtype, or values outside 0 to 1, or NaN.
-    """
-    check_images(images)
-    if images.dtype == torch.uint8:
-        return
-    require(images.is_floating_point(), f"wanted bytes (uint8) or floats in 0 to 1, got {describe(images)}")
-    if images.device.type == "cpu":
-        low, high = (value.item() for value in images.detach().aminmax())
-        good = low >= -1e-4 and high <= 1 + 1e-4  # false for NaN as well
-        require(
-            good,
-            f"floating-point images must lie in 0 to 1 before augmentation, got {low:.4g} to {high:.4g}: "
-            "divide bytes by 255, undo a normalisation with `denormalize`",
-        )
-
-
 def _check_boxes(boxes: Tensor, images: Tensor) -> None:
     """Refuse boxes that are empty or leave their image (looked at on the CPU only)."""
-    if boxes.device.type != "cpu":
+    if not can_look(boxes):
         return
     height, width = images.shape[-2:]
     good = (boxes[:, :2] >= 0).all() and (boxes[:, 2:] >= 1).all()

@@ -18,7 +18,9 @@ from dinov2_edu.shapes import (
     PatchMask,
     PatchTokens,
     check_float_images,
-    check_mask,
+    checked,
+    describe,
+    in_graph,
     require,
 )
 from dinov2_edu.vit.block import Block, PatchEmbed
@@ -47,6 +49,7 @@ class VisionTransformer(nn.Module):
 
     name = "a backbone"
 
+    @checked
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
@@ -94,17 +97,18 @@ class VisionTransformer(nn.Module):
             return self.pos_embed
         learnt = self.pos_embed.float()  # bicubic in single precision whatever the model runs in
         square = learnt[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # 1 d side side
-        offset = self.config.interpolate_offset
-        if offset:
-            # The factor, not the size, decides where samples fall: 0.1 more than the grid shifts each a little.
-            target = {"scale_factor": ((rows + offset) / side, (cols + offset) / side)}
+        offset, antialias = self.config.interpolate_offset, self.config.interpolate_antialias
+        if offset and in_graph() and not antialias:
+            resized = _sampled(square, (rows, cols), offset)
         else:
-            target = {"size": (rows, cols)}
-        antialias = self.config.interpolate_antialias
-        resized = F.interpolate(square, mode="bicubic", antialias=antialias, **target)
+            # The factor, not the size, decides where samples fall: 0.1 more than the grid shifts each a little.
+            factors = ((rows + offset) / side, (cols + offset) / side)
+            target = {"scale_factor": factors} if offset else {"size": (rows, cols)}
+            resized = F.interpolate(square, mode="bicubic", antialias=antialias, **target)
         patches = resized.flatten(2).transpose(1, 2)  # 1 n d
         return torch.cat([learnt[:, :1], patches], dim=1).to(self.pos_embed.dtype)
 
+    @checked
     def embed(self, images: Images, masks: PatchMask | None = None) -> Float[Tensor, "b t d"]:
         """The tokens that enter the first block: class token, registers, patches.
 
@@ -115,13 +119,15 @@ class VisionTransformer(nn.Module):
         rows, cols = self.grid(*images.shape[-2:])
         patches = self.patch_embed(images.to(self.pos_embed.dtype))
         if masks is not None:
-            check_mask(masks, batch=images.shape[0], patches=rows * cols)
+            wanted = f"masks: wanted a bool tensor of shape ({len(images)}, {rows * cols}), True = masked"
+            require(masks.shape[1] == rows * cols, f"{wanted}, got {describe(masks)}")
             patches = torch.where(masks[..., None], self.mask_token.to(patches.dtype), patches)
         positions = self.positions(rows, cols)
         cls = (self.cls_token + positions[:, :1]).expand(images.shape[0], -1, -1)
         registers = [self.register_tokens.expand(images.shape[0], -1, -1)] if self.config.n_registers else []
         return torch.cat([cls, *registers, patches + positions[:, 1:]], dim=1)
 
+    @checked
     def forward(
         self,
         images: Images | Sequence[Float[Tensor, "_ c _ _"]],
@@ -149,6 +155,7 @@ class VisionTransformer(nn.Module):
         require(len(masks) == len(images), f"got {len(images)} batches of images and {len(masks)} of masks")
         return [self(batch, mask, generator=generator) for batch, mask in zip(images, masks, strict=True)]
 
+    @checked
     def tokens_at(
         self,
         images: Images,
@@ -192,6 +199,7 @@ class VisionTransformer(nn.Module):
         )
         return layer % depth
 
+    @checked
     def intermediate_layers(
         self, images: Images, layers: Sequence[int], *, norm: bool = True
     ) -> list[Tokens]:
@@ -215,6 +223,7 @@ class VisionTransformer(nn.Module):
                 found[index] = self._split(self.norm(tokens) if norm else tokens)
         return [found[index] for index in wanted]
 
+    @checked
     def attention_maps(self, images: Images, layer: int = -1) -> AttentionMaps:
         """Where each token looks in one block: `softmax(q k^T / sqrt(d_head))`, rows summing to 1.
 
@@ -230,3 +239,15 @@ class VisionTransformer(nn.Module):
         block = self.blocks[last]
         query, key, _ = block.attn.heads_of(block.norm1(tokens))
         return block.attn.weights(query, key)
+
+
+def _sampled(square: Float[Tensor, "1 d side side"], grid: tuple[int, int], offset: float) -> Tensor:
+    """What `F.interpolate` gives for factors of (grid + offset) / side, as places to sample at.
+
+    In a model that is exported or traced a factor would stay what it was for the first size.
+    """
+    middles = (torch.arange(length, device=square.device, dtype=square.dtype) + 0.5 for length in grid)
+    places = (2 * middle / (length + offset) - 1 for middle, length in zip(middles, grid, strict=True))
+    down, across = torch.meshgrid(*places, indexing="ij")  # -1 and 1 are the square's edges
+    where = torch.stack([across, down], dim=-1)[None]  # 1 rows cols 2
+    return F.grid_sample(square, where, mode="bicubic", padding_mode="border", align_corners=False)

@@ -3,12 +3,15 @@
 Source: paper section 5; official `dinov2/layers/` @ b8931f7.
 """
 
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens
+from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens, checked, require
 from dinov2_edu.vit.config import ViTConfig
 
 
@@ -137,18 +140,57 @@ class Block(nn.Module):
         return tokens + self.feed(tokens)
 
 
-def stochastic_depth(tokens: Tensor, branch, drop: float, generator: torch.Generator | None) -> Tensor:
+@checked
+def stochastic_depth(
+    tokens: Float[Tensor, "b t d"],
+    branch: Callable[[Tensor], Tensor],
+    drop: float,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "b t d"]:
     """Add a residual branch for a random share of the images only, and compute it for those alone.
 
     The branch is scaled by images / images kept, so that its expectation does not change: stochastic depth that
-    saves the work it drops. At least one image is kept.
+    saves the work it drops. At least one image is kept. Inside `torch.utils.checkpoint` the same images are kept when
+    the backward pass computes the branch a second time.
+
+    Raises:
+        ValueError: a share outside [0, 1), or a backward pass that cannot know which images were kept.
 
     Source: paper section 5 "Efficient stochastic depth"; `drop_add_residual_stochastic_depth` in official
     `dinov2/layers/block.py` @ b8931f7. The official code takes this path only above a rate of 0.1; ours always.
     """
+    require(0 <= drop < 1, f"drop must lie in [0, 1), got {drop!r}")
     b = tokens.shape[0]
     kept = max(int(b * (1 - drop)), 1)
     device = generator.device if generator is not None else tokens.device
-    chosen = torch.randperm(b, generator=generator, device=device)[:kept].to(tokens.device)
+    order = _repeatable(lambda: torch.randperm(b, generator=generator, device=device), generator)
+    chosen = order[:kept].to(tokens.device)
     update = branch(tokens[chosen])
     return tokens.index_add(0, chosen, update.to(tokens.dtype), alpha=b / kept)
+
+
+_DRAWN: WeakKeyDictionary[torch.Generator, dict[int, Tensor]] = WeakKeyDictionary()
+_REMEMBERED = 4096
+"""Draws of a generator that can be repeated: those of 25 steps of ViT-g."""
+
+
+def _repeatable(draw: Callable[[], Tensor], generator: torch.Generator | None) -> Tensor:
+    """Draw, or repeat the draw where `torch.utils.checkpoint` computes a region again in the backward pass.
+
+    It turns torch's global generator back before it does so, and no other. So each draw from another generator takes
+    a ticket from the global one, and a ticket seen before in a backward pass stands for the same draw.
+    """
+    if generator is None or torch.compiler.is_compiling():
+        return draw()
+    ticket = int(torch.randint(2**62, ()))
+    drawn = _DRAWN.setdefault(generator, {})
+    if torch._C._current_graph_task_id() == -1:  # no backward pass is running
+        drawn[ticket] = draw()
+        if len(drawn) > _REMEMBERED:
+            del drawn[next(iter(drawn))]
+    require(
+        ticket in drawn,
+        "a block is computed again in the backward pass, and which images it kept is not known: "
+        "leave preserve_rng_state=True in torch.utils.checkpoint",
+    )
+    return drawn[ticket]

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from dinov2_edu.shapes import require
+from dinov2_edu.shapes import check_above_zero, check_at_least, check_one_of, checked, require
 
 
+@checked
 @dataclass(frozen=True)
 class ViTConfig:
     """Sizes of a Vision Transformer.
@@ -48,21 +49,18 @@ class ViTConfig:
     interpolate_antialias: bool = False
 
     def __post_init__(self) -> None:
-        sizes = ("img_size", "patch_size", "in_channels", "width", "depth", "heads")
-        for name in sizes:
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        require(self.n_registers >= 0, f"n_registers must be at least 0, got {self.n_registers}")
+        for name in ("img_size", "patch_size", "in_channels", "width", "depth", "heads"):
+            check_at_least(1, **{name: getattr(self, name)})
+        check_at_least(0, n_registers=self.n_registers, interpolate_offset=self.interpolate_offset)
+        check_above_zero(mlp_ratio=self.mlp_ratio, init_std=self.init_std)
+        check_one_of(("mlp", "swiglu"), ffn=self.ffn)
+        check_one_of(("official", "mimetic"), init=self.init)
         require(
             self.img_size % self.patch_size == 0,
             f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}",
         )
         require(self.width % self.heads == 0, f"width {self.width} is not a multiple of heads {self.heads}")
-        require(self.ffn in ("mlp", "swiglu"), f'ffn must be "mlp" or "swiglu", got {self.ffn!r}')
         require(0 <= self.drop_path < 1, f"drop_path must lie in [0, 1), got {self.drop_path}")
-        require(self.init_std > 0, f"init_std must be above 0, got {self.init_std}")
-        require(
-            self.init in ("official", "mimetic"), f'init must be "official" or "mimetic", got {self.init!r}'
-        )
         require(
             self.init == "official" or self.width % 4 == 0,
             f"mimetic positions need a width that is a multiple of 4, got {self.width}",

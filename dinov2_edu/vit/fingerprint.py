@@ -7,9 +7,10 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from dinov2_edu.shapes import describe, require
+from dinov2_edu.shapes import checked
 
 
+@checked
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over a model's tensors, their names, types and shapes, and its config.
 
@@ -19,7 +20,6 @@ def fingerprint(model: nn.Module) -> str:
     Raises:
         ValueError: not a module.
     """
-    require(isinstance(model, nn.Module), f"wanted a torch.nn.Module, got {describe(model)}")
     config = getattr(model, "config", None)
     digest = hashlib.sha256(
         json.dumps(asdict(config) if config is not None else None, sort_keys=True).encode()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import require
+from dinov2_edu.shapes import checked, require
 
 QUERY_KEY = (0.7, 0.7)
 """Weights of noise and identity in the product of queries and keys."""
@@ -20,6 +20,7 @@ VALUE_OUTPUT = (0.4, -0.4)
 POSITION_SCALE = 0.5
 
 
+@checked
 def sinusoidal_positions(side: int, width: int) -> Float[Tensor, "n d"]:
     """Sines and cosines of row and column at `width / 4` frequencies each, less their mean, for a square grid.
 
