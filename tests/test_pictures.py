@@ -107,7 +107,7 @@ def test_arrays_and_tensors_of_every_layout():
     ]
     for form in forms:
         np.testing.assert_array_equal(read_rgb(form), NOISE)
-    for form in (GREY, GREY[..., None], GREY[None], GREY.astype(np.uint16) * 257):
+    for form in (GREY, GREY[..., None], GREY[None], GREY.astype(np.uint16) * 257, GREY.astype(">u2") * 257):
         np.testing.assert_array_equal(read_rgb(form), np.repeat(GREY[..., None], 3, axis=2))
     assert set(np.unique(read_rgb(GREY > 100))) == {0, 255}
     clear = np.dstack([NOISE, np.zeros_like(GREY)])
@@ -465,7 +465,12 @@ def png_of(width: int, height: int) -> bytes:
     return bytes(content)
 
 
-def test_sizes_that_are_not_read(monkeypatch):
+def test_sizes_that_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "huge.png").touch()
+    os.truncate(tmp_path / "huge.png", 2**29 + 1)  # takes no room on the disk
+    monkeypatch.setattr(contents, "_bounded", lambda *a: pytest.fail("it was read"))
+    refused(tmp_path / "huge.png", r"more than 512 MiB: save it smaller", permanent=False)
+    monkeypatch.undo()
     refused(png_of(20_000, 20_000), "PIL.Image.MAX_IMAGE_PIXELS|megapixels", permanent=False)
     refused(png_of(12_000, 10_000), r"12000 x 10000 pixels are more than 110 megapixels", permanent=False)
     refused(png_of(2_000, 10), "2000 x 10 pixels are a strip.*50 to 1")
@@ -703,7 +708,8 @@ def test_a_folder_says_what_it_leaves_out(tmp_path):
     ]  # fmt: skip
     assert found.labels == [0] * 5 + [1] and found.class_names == ("cat", "dog")
     assert found.left_out == {
-        ".heic": 2, ".txt": 1, ".csv": 1, "files without a suffix": 1, "dead links": 2, "pipes and devices": 1,
+        ".heic": 2, ".txt": 1, ".csv": 1, "files without a suffix": 1, "dead links": 2,
+        "pipes, devices and what cannot be looked at": 1,
     }  # fmt: skip
     assert "2 x .heic" in left_out_text(found.left_out)
     with pytest.warns(UserWarning, match=r"6 pictures in set; left out: 2 x (\.heic|dead links), "):
@@ -740,6 +746,12 @@ def test_a_folder_that_cannot_be_opened_is_counted(tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(place)
 
+    def listdir(place):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    with pytest.raises(ValueError, match=r"set cannot be opened \(Permission denied\)"):
+        read_folder(root)
     monkeypatch.setattr(os, "scandir", scandir)
     paths, left_out = find_pictures(root)
     assert [path.name for path in paths] == ["a.png"] and left_out == {"folders that cannot be opened": 1}

@@ -76,10 +76,10 @@ def find_pictures(
 
 def _no_picture(path: Path, suffixes: frozenset[str]) -> str:
     """Of which kind a file is that is left out; "" for a picture."""
-    if path.is_file():
+    if os.path.isfile(path):
         suffix = path.suffix.lower()
         return "" if suffix in suffixes else suffix or "files without a suffix"
-    return "dead links" if path.is_symlink() else "pipes and devices"
+    return "dead links" if os.path.islink(path) else "pipes, devices and what cannot be looked at"
 
 
 def read_folder(folder: str | os.PathLike) -> PictureFolder:
@@ -91,8 +91,14 @@ def read_folder(folder: str | os.PathLike) -> PictureFolder:
     folder = local_path(folder)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {path_text(folder)}: check the name")
+    try:
+        names = sorted(name for name in os.listdir(folder) if name[0] != ".")
+    except OSError as error:
+        raise ValueError(
+            f"{path_text(folder)} cannot be opened ({error.strerror}): see who may read it"
+        ) from error
     flat, left_out = find_pictures(folder, deep=False)
-    classes = sorted(entry for entry in folder.iterdir() if entry.name[0] != "." and entry.is_dir())
+    classes = [folder / name for name in names if os.path.isdir(folder / name)]
     listed = {entry.name: find_pictures(entry, outside=[folder]) for entry in classes}
     for _, more in listed.values():
         left_out += more

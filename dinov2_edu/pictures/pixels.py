@@ -122,7 +122,7 @@ def from_array(array: np.ndarray, most: int) -> UInt8[np.ndarray, "height width 
     check_sides((array.shape[1], array.shape[0]), most)
     if array.dtype == bool:
         array = array * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
         array = ((array.astype(np.int32) + 128) // 257).astype(np.uint8)
     if array.dtype != np.uint8:
         hint = "scale them to 0..255 and round to uint8"
