@@ -167,7 +167,8 @@ def test_notebook_runs_as_in_colab(path, machine, contents, tmp_path, pytestconf
     done = machine.run(notebook, tmp_path)
     asked = json.loads(machine.asked.read_text())
     assert asked == ["install", "--quiet", f"dinov2-edu @ {release_in_config()}"]
-    assert done.cells[-1].outputs[0].text.startswith(f"True {machine.packages}")
+    said = "".join(output.text for output in done.cells[-1].outputs)  # a busy machine sends it in pieces
+    assert said.startswith(f"True {machine.packages}")
     assert list(tmp_path.iterdir()) == []
     assert machine.installed() == (NEW_ON_COLAB if COLAB else {"dinov2-edu"})
     pytestconfig.cache.set(key, known)
