@@ -20,12 +20,11 @@ from PIL import Image, ImageCms, ImageOps
 
 from dinov2_edu import crops, plots
 from dinov2_edu.data import load_cifar10, picture_files
-from dinov2_edu.features.sources import Failure, Piece, as_pictures
+from dinov2_edu.features.sources import as_pictures
 from dinov2_edu.pictures import (
     PictureError,
     ahead,
     contents,
-    digest,
     find_pictures,
     left_out_text,
     path_text,
@@ -764,8 +763,6 @@ def test_a_folder_in_the_home_folder_and_of_a_name_that_is_no_text(tmp_path, mon
     pictures = as_pictures("~/set")
     assert pictures.class_names == (odd,) and pictures.name_of(0).endswith(r"set/caf\xe9/\xff.png")
     (tmp_path / "set" / odd / os.fsdecode(b"\xff.png")).write_bytes(b"")
-    for found in (list(as_pictures("~/set").digests()), list(as_pictures("~/set").pieces(0, 1))):
-        assert len(found) == 1
     (failure,) = as_pictures("~/set").pieces(0, 1)
     assert failure.reason.isprintable()
 
@@ -863,32 +860,50 @@ def test_photos_of_a_camera_take_little_memory(tmp_path):
     assert count == "31" and float(mebibytes) < 900
 
 
+def digests_of(*pictures) -> list[bytes]:
+    return [found.digest for found in read_ahead(pictures, lambda digest: True)]
+
+
 def test_a_digest_is_that_of_the_bytes_that_are_decoded(tmp_path):
     path = tmp_path / "a.png"
     content = file_of(photo())
     path.write_bytes(content)
     wanted = hashlib.sha256(content).digest()
-    assert {digest(one) for one in (path, content, Image.open(path), io.BytesIO(content))} == {wanted}
     opened = Image.open(path)
-    digest(opened)
+    assert set(digests_of(path, content, opened, io.BytesIO(content))) == {wanted}
     assert vars(opened).get("_im", vars(opened).get("im")) is None  # hashing decodes nothing
-    assert digest(photo()) != digest(photo(36, 24)) and digest(photo()) == digest(NOISE)
+    first, turned, array = digests_of(photo(), photo(36, 24), NOISE)
+    assert first != turned and first == array
 
 
-def test_a_picture_that_changed_since_its_digest_is_an_error(tmp_path):
+def test_what_is_known_is_not_decoded(tmp_path, monkeypatch):
     root = fill(tmp_path / "set", "1.png", "2.png", "3.png")
-    pictures = as_pictures(root)
-    assert len(list(pictures.digests())) == 3
     (root / "2.png").write_bytes(file_of(photo(4, 4, seed=9)))
-    found = list(pictures.pieces(0, 3))
-    (failure,) = [one for one in found if isinstance(one, Failure)]
-    assert (
-        failure.row == 1 and "changed while the run was under way" in failure.reason and not failure.permanent
-    )
-    (piece,) = [one for one in found if isinstance(one, Piece)]
+    known = hashlib.sha256((root / "2.png").read_bytes()).digest()
+    real, decoded = ahead.read_rgb, []
+    monkeypatch.setattr(ahead, "read_rgb", lambda content: decoded.append(content) or real(content))
+    pieces = list(as_pictures(root).pieces(0, 3, lambda digest: digest == known))
+    assert [(one.rows, one.digests) for one in pieces if one.images is None] == [([1], [known])]
+    assert len(decoded) == 2
+    (piece,) = [one for one in pieces if one.images is not None]
     assert piece.rows == [0, 2]
-    fresh = as_pictures(root)  # without digests nothing is hashed, and what is there counts
-    assert sum(len(one.rows) for one in fresh.pieces(0, 3)) == 3
+    assert piece.digests == [
+        hashlib.sha256((root / name).read_bytes()).digest() for name in ("1.png", "3.png")
+    ]
+
+
+def test_a_picture_is_read_once_and_its_digest_is_of_what_was_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    old, new = (file_of(photo(4, 4, seed)) for seed in (1, 2))
+    path.write_bytes(old)
+
+    def known(digest):  # asked between reading and decoding: now somebody writes over the file
+        path.write_bytes(new)
+        return False
+
+    (found,) = read_ahead([path], known)
+    assert found.digest == hashlib.sha256(old).digest()
+    np.testing.assert_array_equal(found.pixels, read_rgb(old))
 
 
 def test_without_digests_nothing_is_hashed(tmp_path, monkeypatch):
@@ -902,7 +917,7 @@ def test_pieces_hold_pictures_of_one_size_and_few_bytes(tmp_path, monkeypatch):
     items = [photo(40, 50, seed) if seed % 3 else photo(20, 20, seed) for seed in range(30)]
     rows = []
     for piece in as_pictures(items).pieces(3, 30):
-        assert piece.images.dtype == torch.uint8 and piece.images.is_contiguous()
+        assert piece.images.dtype == torch.uint8
         assert piece.images.numel() < 10_000 + 6_000
         for row, image in zip(piece.rows, piece.images, strict=True):
             np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(items[row]))
@@ -915,8 +930,10 @@ def test_one_opened_picture_twice_in_a_list(tmp_path):
     path.write_bytes(file_of(photo(300, 400)))
     opened = Image.open(path)
     pictures = as_pictures([opened] * 12)
-    assert len(set(pictures.digests())) == 1
-    for piece in pictures.pieces(0, 12):
+    seen = set()
+    for piece in pictures.pieces(0, 12, lambda digest: False):
+        seen.update(piece.digests)
         for image in piece.images:
             np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), read_rgb(path))
     np.testing.assert_array_equal(np.asarray(opened), read_rgb(path))
+    assert len(seen) == 1

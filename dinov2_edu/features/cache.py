@@ -1,235 +1,181 @@
-"""The feature cache: shards written whole or not at all, named by what they were made from.
+"""The feature cache: a file a shard, written whole or not at all, in which each row is named by its picture's SHA-256.
 
-A folder holds what one backbone, preprocessing and precision made. In it each shard is named by the content
-of its pictures, so nothing stale can be read: other pictures have another name. When all shards of a set are
-there they become one array, which is mapped into memory rather than read.
+A folder holds what one backbone, preprocessing and precision made, and every file in it says so. So nothing stale can
+be read, a run goes on where another stopped, and sets that share pictures share their rows. A file whose checksum,
+shape or description is not what it should be counts as not there.
 """
 
-import errno
+import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Float
 from torch import Tensor
 
+from dinov2_edu.files import local_path, write_whole
+
 _LOG = logging.getLogger(__name__)
+_UNREADABLE = (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError)
 
 
 class CacheError(RuntimeError):
     """The cache cannot be written, or another run holds it."""
 
 
-class Shard(NamedTuple):
-    """Features of consecutive pictures.
+@dataclass
+class _Shard:
+    """A file of features `m f`, mapped into memory, and the picture that each row is of."""
 
-    `features` is `m f`, a row for each readable picture; `skipped` are (offset in the shard, reason);
-    `seconds` is what it took.
-    """
+    path: Path
+    features: np.ndarray
+    digests: np.ndarray
+    seconds_a_row: float
+    about: str
+    checksum: str
+    whole: bool = False
 
-    features: Tensor
-    skipped: list[tuple[int, str]]
-    seconds: float
-
-
-class FeatureSet(NamedTuple):
-    """All shards of a set as one: `skipped` holds (row in the set, reason)."""
-
-    features: Tensor
-    skipped: list[tuple[int, str]]
-    seconds: float
-
-
-def key_of(*parts: Any) -> str:
-    """A short name for anything that JSON or bytes can hold: the first 32 hex digits of its SHA-256."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode())
-    return digest.hexdigest()[:32]
-
-
-def join(shards: Iterable[tuple[int, Shard]]) -> tuple[list[tuple[int, str]], float]:
-    """Skipped rows of the whole set, and all seconds, from (first row, shard)."""
-    skipped, seconds = [], 0.0
-    for start, shard in shards:
-        skipped += [(start + offset, reason) for offset, reason in shard.skipped]
-        seconds += shard.seconds
-    return skipped, seconds
-
-
-class MemoryStore:
-    """Stands in for the cache where none was asked for: keeps the shards, and nothing afterwards."""
-
-    def __init__(self) -> None:
-        self.shards: dict[str, Shard] = {}
-
-    def __enter__(self) -> "MemoryStore":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shards.clear()
-
-    def read_set(self, key: str) -> None:
-        return None
-
-    def read_shard(self, key: str) -> Shard | None:
-        return self.shards.get(key)
-
-    def write_shard(self, key: str, shard: Shard) -> None:
-        self.shards[key] = shard
-
-    def merge(self, key: str, starts: Sequence[int], shard_keys: Sequence[str]) -> FeatureSet:
-        shards = [self.shards[name] for name in shard_keys]
-        return FeatureSet(
-            torch.cat([shard.features for shard in shards]), *join(zip(starts, shards, strict=True))
-        )
+    def is_whole(self) -> bool:
+        """Whether every byte is the one that was written; looked at once, half a second a gigabyte."""
+        self.whole = self.whole or _checksum(self.about, self.digests, self.features) == self.checksum
+        return self.whole
 
 
 class FeatureCache:
-    """A folder of shards and finished sets, held by one run at a time (use with `with`).
+    """A folder of shards, filled by one run at a time (use with `with`); a finished one may be read-only.
 
     Args:
         root: the cache folder, made if missing.
         made_by: what the features depend on besides the pictures; its hash names the folder inside.
+        n_columns: width of a row.
         wait_s: seconds to wait for another run that holds the same folder.
 
     Raises:
-        CacheError: the folder cannot be written, or the other run did not end in time.
+        CacheError: the other run did not end in time.
     """
 
-    def __init__(self, root: str | os.PathLike, made_by: dict[str, Any], wait_s: float) -> None:
-        self.folder = Path(root) / key_of(made_by)
-        self.made_by, self.wait_s = made_by, wait_s
-        self._lock = filelock.FileLock(self.folder / "lock")
+    def __init__(
+        self, root: str | os.PathLike, made_by: dict[str, Any], n_columns: int, wait_s: float
+    ) -> None:
+        self.made_by, self.n_columns, self.wait_s = made_by, n_columns, wait_s
+        name = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:32]
+        self.folder = local_path(root) / name
+        self._lock, self._asking = filelock.FileLock(self.folder / "lock"), threading.Lock()
+        self._refusal: OSError | None = None
+        self._places: dict[bytes, tuple[_Shard, int]] = {}
 
     def __enter__(self) -> "FeatureCache":
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
-            for stale in self.folder.glob("*.tmp"):  # of a run that was killed: the lock says that none works
-                stale.unlink()
-            if not (self.folder / "about.json").exists():
-                about = json.dumps(self.made_by, indent=1).encode()
-                self._write("about.json", lambda file: file.write(about))
-        except OSError as error:
-            self._lock.release()
-            raise CacheError(
-                f"the feature cache {self.folder} cannot be written ({error}): choose another cache_dir"
-            ) from error
-        except CacheError:
-            self._lock.release()
-            raise
+            for unfinished in self.folder.glob(".*.part"):  # of a killed run: the lock says that none works
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except OSError as error:  # it can be read all the same
+            self._refusal = error
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._open(path)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
 
     def _acquire(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            _LOG.warning(
-                "another run holds the cache %s: waiting for it up to %.0f s", self.folder, self.wait_s
-            )
+        for patience in (0, self.wait_s):
             try:
-                self._lock.acquire(timeout=self.wait_s)
-            except filelock.Timeout as error:
-                raise CacheError(
-                    f"another run is still filling the cache {self.folder} after {self.wait_s:.0f} s: "
-                    "start again when it has ended, or give another cache_dir"
-                ) from error
+                self._lock.acquire(timeout=patience)
+                return
+            except filelock.Timeout:
+                if patience == 0:
+                    text = "another run holds the cache %s: waiting for it up to %.0f s"
+                    _LOG.warning(text, self.folder, self.wait_s)
+        raise CacheError(
+            f"another run is still filling the cache {self.folder} after {self.wait_s:.0f} s: "
+            "start again when it has ended, or give another cache_dir"
+        )
 
-    def _write(self, name: str, fill: Any) -> None:
-        """Write a file whole or not at all: under another name first, flushed to the disk, then renamed."""
-        temporary = self.folder / f"{name}.{os.getpid()}.tmp"
+    def _open(self, path: Path) -> None:
+        """Take up a file, if it is one of this cache."""
         try:
-            with temporary.open("wb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.folder / name)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            cause = "the disk is full" if full else str(error)
-            raise CacheError(
-                f"{cause}: could not write {name} in {self.folder}. What was finished before is kept: "
-                "make room and run the same call again, and it goes on from there"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def read_shard(self, key: str) -> Shard | None:
-        """A finished shard, or None where there is none or it is damaged."""
-        path = self.folder / f"shard-{key}.safetensors"
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, "pt") as file:
-                meta = json.loads(file.metadata()["about"])
-                skipped = [(int(offset), reason) for offset, reason in meta["skipped"]]
-                return Shard(file.get_tensor("features"), skipped, meta["seconds"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            _LOG.warning("%s is damaged (%s): these pictures are computed again", path.name, error)
-            return None
-
-    def write_shard(self, key: str, shard: Shard) -> None:
-        """Keep a shard."""
-        about = json.dumps({"skipped": shard.skipped, "seconds": shard.seconds})
-        content = safetensors.torch.save({"features": shard.features.contiguous()}, {"about": about})
-        self._write(f"shard-{key}.safetensors", lambda file: file.write(content))
-
-    def read_set(self, key: str) -> FeatureSet | None:
-        """A finished set, mapped from the disk, or None where there is none or it is damaged."""
-        about, array = self.folder / f"set-{key}.json", self.folder / f"set-{key}.npy"
-        if not about.exists():
-            return None
-        try:
-            meta = json.loads(about.read_text())
-            features = np.load(array, mmap_mode="c")  # "c": writing to the tensor does not reach the file
-            whole = array.stat().st_size == meta["bytes"] and list(features.shape) == meta["shape"]
-            if not whole:
-                raise ValueError("its size is not what was written")
-            return FeatureSet(
-                torch.from_numpy(features), [tuple(pair) for pair in meta["skipped"]], meta["seconds"]
-            )
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            _LOG.warning("%s is damaged (%s): its features are computed again", array.name, error)
-            about.unlink(missing_ok=True)
-            return None
-
-    def merge(self, key: str, starts: Sequence[int], shard_keys: Sequence[str]) -> FeatureSet:
-        """Join shards into one array on the disk, one after the other, then let go of them."""
-        kept = []
-        for start, name in zip(starts, shard_keys, strict=True):
-            shard = self.read_shard(name)
-            if shard is None:
-                raise CacheError(
-                    f"a shard vanished from {self.folder} while it was in use: run the same call again"
+            with safetensors.safe_open(path, "pt") as file:
+                meta = file.metadata()
+                features, digests = (file.get_tensor(name).numpy() for name in ("features", "digests"))
+            about = json.loads(meta["about"])
+            good = about["made_by"] == self.made_by and features.dtype == np.float32
+            good = good and features.shape == (len(digests), self.n_columns)
+            if not good or digests.dtype != np.uint8 or digests.shape[1:] != (32,):
+                raise ValueError(
+                    f"it holds {features.dtype} of shape {features.shape}, or is of another folder"
                 )
-            kept.append((start, shard._replace(features=shard.features.new_empty(len(shard.features), 0))))
-            columns = shard.features.shape[1]
-        skipped, seconds = join(kept)
-        shape = (sum(len(shard.features) for _, shard in kept), columns)
+            seconds = float(about["seconds_a_row"])
+            shard = _Shard(path, features, digests, seconds, meta["about"], meta["crc32"])
+        except _UNREADABLE as error:
+            _LOG.warning("%s is damaged (%s): its pictures are computed again", path.name, error)
+            return
+        self._places.update((digest.tobytes(), (shard, row)) for row, digest in enumerate(digests))
 
-        def fill(file: Any) -> None:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for name in shard_keys:
-                file.write(self.read_shard(name).features.numpy().tobytes())
+    def has(self, digest: bytes) -> bool:
+        """Whether the row of a picture is there, and its file undamaged. Threads may ask at once."""
+        with self._asking:
+            shard, _ = self._places.get(digest, (None, 0))
+            if shard is None or shard.is_whole():
+                return shard is not None
+            _LOG.warning("%s is damaged (wrong checksum): its pictures are computed again", shard.path.name)
+            self._places = {one: place for one, place in self._places.items() if place[0] is not shard}
+            with contextlib.suppress(OSError):
+                shard.path.unlink()
+            return False
 
-        self._write(f"set-{key}.npy", fill)
-        size = (self.folder / f"set-{key}.npy").stat().st_size
-        meta = {"shape": list(shape), "bytes": size, "skipped": skipped, "seconds": seconds}
-        # Written last: an array without it does not count.
-        self._write(f"set-{key}.json", lambda file: file.write(json.dumps(meta).encode()))
-        for name in shard_keys:
-            (self.folder / f"shard-{name}.safetensors").unlink(missing_ok=True)
-        return self.read_set(key)
+    def check_writable(self) -> None:
+        """Stop before anything is computed that could not be kept.
+
+        Raises:
+            CacheError: the folder cannot be written.
+        """
+        if self._refusal is not None:
+            raise CacheError(
+                f"the feature cache {self.folder} lacks some of these pictures and cannot be written "
+                f"({self._refusal}): choose another cache_dir"
+            ) from self._refusal
+
+    def add(self, digests: Sequence[bytes], features: Float[Tensor, "m f"], seconds: float) -> None:
+        """Keep rows, the pictures that they are of, and the seconds that they took.
+
+        Raises:
+            CacheError: they cannot be written.
+        """
+        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32).copy()
+        about = json.dumps({"made_by": self.made_by, "seconds_a_row": seconds / len(rows)})
+        meta = {"about": about, "crc32": _checksum(about, rows, features.numpy())}
+        content = safetensors.torch.save({"features": features, "digests": torch.from_numpy(rows)}, meta)
+        path = self.folder / f"shard-{hashlib.sha256(rows).hexdigest()[:32]}.safetensors"
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            raise CacheError(
+                f"{error}. What was finished before is kept: make room and run the same call again, and it goes "
+                "on from there"
+            ) from error
+        self._open(path)
+
+    def rows(self, digests: Sequence[bytes]) -> tuple[Float[Tensor, "n f"], float]:
+        """The rows of pictures that are all there, in this order, and the seconds that they took once."""
+        places = [self._places[digest] for digest in digests]
+        features = np.stack([shard.features[row] for shard, row in places])
+        return torch.from_numpy(features), sum(shard.seconds_a_row for shard, _ in places)
+
+
+def _checksum(about: str, digests: np.ndarray, features: np.ndarray) -> str:
+    """CRC-32 of a file's whole content: no flipped bit leaves it as it was."""
+    return f"{zlib.crc32(features, zlib.crc32(digests, zlib.crc32(about.encode()))):08x}"

@@ -1,9 +1,9 @@
 """One call from pictures to features: cached, resumable, with progress, and saying what made them."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,16 +11,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinov2_edu.data import ImageSet
-from dinov2_edu.features.cache import FeatureCache, FeatureSet, MemoryStore
+from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
-from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision
+from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision, said_precision
 from dinov2_edu.features.sources import Pictures, as_pictures
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ClassTokens, require
 from dinov2_edu.vit import VisionTransformer, fingerprint
 
-_FORMAT = 1  # raise when the same inputs would give other features: it is part of every cache key
+_FORMAT = 2  # raise when the same inputs would give other features: it is part of every cache key
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ExtractOptions:
     Attributes:
         n_layers: class tokens of so many last blocks, for `Features.linear_eval`.
         precision: "float32", "bfloat16", "float16", or "auto" for half precision where the chip has it.
-        batch_size: images through the model at once; None finds what fits.
+        batch_size: images through the model at once; None for what suits the device. One that does not fit is halved.
         shard_size: pictures between two writes to the cache: what an interrupted run loses at most.
         progress: show a bar with images a second and time left.
         wait_s: seconds to wait for another run that fills the same cache.
@@ -67,7 +67,7 @@ class Features:
         indices: which picture of the set each row is: all of them, unless some were skipped.
         labels: class index of each row, None where the pictures had no labels.
         class_names: names that the labels index.
-        skipped: (name, reason) of each picture that could not be read.
+        skipped: (name, reason) of each picture that could not be read by this call; the cache keeps no failures.
         provenance: which model, pictures, preprocessing and precision made the rows, and what it cost.
         seconds: time the extraction took; with `from_cache`, when it was made.
         from_cache: True where nothing had to be computed.
@@ -114,17 +114,18 @@ def extract_features(
 ) -> Features:
     """Turn pictures into frozen features; a second call with the same inputs reads them from the cache.
 
-    Pictures stay bytes at their own size until their batch is resized and normalised on the model's device.
-    Features go to the cache shard by shard, so an interrupted call, started again, goes on where it stopped;
-    the cache knows weights, preprocessing, precision, layers and the content of every picture. With a cache,
-    memory is bounded by a shard. An autocast or default dtype around the call changes nothing.
+    Pictures stay bytes at their own size until their batch is resized and normalised on the model's device; each is
+    read once. Features go to the cache shard by shard, so an interrupted call, started again, goes on where it
+    stopped; the cache knows weights, preprocessing, precision, layers and the content of every picture, and other
+    sets find the pictures that they share. With a cache, memory is bounded by a shard. A picture that cannot be read
+    is tried again at every call. An autocast or default dtype around the call changes nothing.
 
     Args:
         model: a backbone, on the device to work on; it is left as it is.
         images: an `ImageSet`, a uint8 tensor `b c height width`, a folder (a subfolder a class, or flat), or
             a list of paths and PIL images of any size.
         preprocessing: what the pictures are made into.
-        cache_dir: folder for the cache; None keeps nothing.
+        cache_dir: folder for the cache; None keeps nothing. What is finished can be read from a read-only disk.
         on_error: what a picture that cannot be read leads to: "raise", or "skip", which names it in
             `skipped`.
         options: precision, batch size, layers, progress.
@@ -133,7 +134,7 @@ def extract_features(
         ValueError: pictures or options that cannot be used.
         PictureError: with "raise", the first picture that could not be read; shards finished before it
             are kept.
-        CacheError: the cache cannot be written, or another run holds it.
+        CacheError: another run holds the cache, or it lacks pictures and cannot be written; nothing is computed then.
     """
     require(
         isinstance(model, VisionTransformer), f"model must be a VisionTransformer, got {type(model).__name__}"
@@ -146,46 +147,38 @@ def extract_features(
     pictures = as_pictures(images)
     device = model.pos_embed.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
+    how = said_precision(precision, device)
     weights = fingerprint(model)
+    runner = Runner(model, precision, options.n_layers, options.batch_size, preprocessing.size)
     made_by = {
         "weights": weights,
         "preprocessing": repr(preprocessing),
-        "precision": f"{precision} on {device.type}",
+        "precision": how,
         "n_layers": options.n_layers,
         "format": _FORMAT,
     }
-    runner = Runner(model, precision, options.n_layers, options.batch_size, preprocessing.size)
-    job = Job(pictures, preprocessing, runner, on_error, options.shard_size, options.progress)
-    store = MemoryStore() if cache_dir is None else FeatureCache(Path(cache_dir), made_by, options.wait_s)
-    with store:
-        found, from_cache = job.run(store)
-    config = model.config
+    with contextlib.ExitStack() as held:
+        cache = None
+        if cache_dir is not None:
+            cache = held.enter_context(FeatureCache(cache_dir, made_by, runner.n_columns, options.wait_s))
+        job = Job(pictures, preprocessing, runner, on_error, options.shard_size, cache)
+        found = job.run(options.progress)
+    config, skipped, cached = model.config, sorted(job.skipped), job.computed == 0
+    indices = torch.tensor(found.rows)
+    speed = f"{found.seconds:.1f} s, {len(indices) / max(found.seconds, 1e-9):.1f} images/s"
+    what = f"{pictures.name}, {len(indices)} pictures" + (f" ({len(skipped)} skipped)" if skipped else "")
     backbone = (
         f"{model.name} (width {config.width}, {config.depth} blocks, patch {patch}, weights {weights[:12]})"
     )
-    how = f"{preprocessing}; {precision} on {device.type}"
-    return _features(pictures, found, config.width, from_cache, backbone, how)
-
-
-def _features(
-    pictures: Pictures, found: FeatureSet, width: int, from_cache: bool, backbone: str, how: str
-) -> Features:
-    """Put names, labels and provenance to the rows."""
-    kept = torch.ones(len(pictures), dtype=torch.bool)
-    kept[[row for row, _ in found.skipped]] = False
-    indices = kept.nonzero()[:, 0]
-    speed = f"{found.seconds:.1f} s, {len(indices) / max(found.seconds, 1e-9):.1f} images/s"
-    what = f"{pictures.name}, {len(indices)} pictures" + (
-        f" ({len(found.skipped)} skipped)" if found.skipped else ""
-    )
     return Features(
         linear_eval=found.features,
-        width=width,
+        width=config.width,
         indices=indices,
         labels=None if pictures.labels is None else pictures.labels[indices],
         class_names=tuple(pictures.class_names),
-        skipped=tuple((pictures.name_of(row), reason) for row, reason in found.skipped),
-        provenance=f"{backbone}; {what}; {how}; {speed}" + (" (read from the cache)" if from_cache else ""),
+        skipped=tuple((pictures.name_of(row), reason) for row, reason in skipped),
+        provenance=f"{backbone}; {what}; {preprocessing}; {how}; {speed}"
+        + (" (read from the cache)" if cached else ""),
         seconds=found.seconds,
-        from_cache=from_cache,
+        from_cache=cached,
     )

@@ -1,191 +1,114 @@
-"""One extraction under way: shards in order, each from the store or computed, batch by batch.
+"""One extraction under way: shards in order, each picture's row from the cache or computed, batch by batch."""
 
-On a GPU nothing here waits for it but `Pace`, two batches behind: the next batch is read, pinned and sent while the
-model works, and a finished shard is fetched and written by `Writer` while the next one is computed.
-"""
-
-import hashlib
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from typing import NamedTuple
 
-import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from dinov2_edu.features.cache import FeatureCache, FeatureSet, MemoryStore, Shard, key_of
+from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.preprocessing import Preprocessing
-from dinov2_edu.features.runner import Pace, Runner, to_host
+from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures
 from dinov2_edu.pictures import PictureError
 from dinov2_edu.shapes import require
 
-_LOG = logging.getLogger(__name__)
 
+class Extracted(NamedTuple):
+    """Features of a set, the picture that each row is of, and seconds."""
 
-class Writer:
-    """Writes shards from a thread of its own, one at a time: at most one waits while the next is computed.
-
-    Leaving it, also by an error or Ctrl+C, waits until the last shard is written.
-    """
-
-    def __init__(self, store: FeatureCache | MemoryStore) -> None:
-        self.store = store
-        self.pool = ThreadPoolExecutor(1)
-        self.pending: Future | None = None
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, kind: type | None, *error: object) -> None:
-        self.pool.shutdown(wait=True)
-        if kind is None:
-            self.settle()
-        elif self.pending is not None and self.pending.exception() is not None:
-            _LOG.warning("and the shard before could not be kept: %s", self.pending.exception())
-
-    def settle(self) -> None:
-        """Wait for the shard under way; what went wrong with it is raised here."""
-        pending, self.pending = self.pending, None
-        if pending is not None:
-            pending.result()
-
-    def keep(self, key: str, finish: Callable[[], Shard]) -> None:
-        """Write the shard that `finish` returns, as soon as the one before it is written."""
-        self.settle()
-        self.pending = self.pool.submit(lambda: self.store.write_shard(key, finish()))
+    features: Float[Tensor, "n f"]
+    rows: list[int]
+    seconds: float
 
 
 @dataclass
 class Job:
-    """What an extraction works with. Holds no results: those go to the store."""
+    """What an extraction works with, and what it has seen; `cache` is None where nothing is kept.
+
+    Attributes:
+        digests: of each picture that was read, the SHA-256 of what it was decoded from (with a cache alone).
+        skipped: (picture, reason) of each that was not.
+        computed: pictures that the cache did not have.
+    """
 
     pictures: Pictures
     preprocessing: Preprocessing
     runner: Runner
     on_error: str
     shard_size: int
-    progress: bool
-    finished_at: float = field(default=float("-inf"), init=False)  # when the last shard had arrived
+    cache: FeatureCache | None
+    digests: dict[int, bytes] = field(default_factory=dict)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    computed: int = 0
 
-    def run(self, store: FeatureCache | MemoryStore) -> tuple[FeatureSet, bool]:
-        """The whole set, from the store as far as it is there; True where all of it was."""
-        keys, set_key = self._keys()
-        starts = list(range(0, len(self.pictures), self.shard_size))
-        found = store.read_set(set_key)
-        if found is not None:
-            self._refuse(found.skipped)
-            return found, True
-        readable = 0
-        bar = tqdm(
-            total=len(self.pictures), unit=" images", desc=self.pictures.name, disable=not self.progress
-        )
-        with bar, Pace(self.runner.device, bar.update) as pace, Writer(store) as writer:
-            for start, key in zip(starts, keys, strict=True):
-                stop = min(start + self.shard_size, len(self.pictures))
-                shard = store.read_shard(key)
-                if shard is None:
-                    count, finish = self._compute(start, stop, pace)
-                    writer.keep(key, finish)
-                    readable += count
-                    continue
-                self._refuse([(start + offset, reason) for offset, reason in shard.skipped])
-                readable += len(shard.features)
-                bar.initial = getattr(bar, "initial", 0) + stop - start  # done, but no speed
-                bar.update(stop - start)
-        require(
-            readable > 0, f"none of the {len(self.pictures)} pictures of {self.pictures.name} could be read"
-        )
-        return store.merge(set_key, starts, keys), False
+    def run(self, progress: bool) -> Extracted:
+        """The whole set, from the cache as far as it is there."""
+        n, cache, began = len(self.pictures), self.cache, time.perf_counter()
+        made = torch.empty(0 if cache is not None else n, self.runner.n_columns)
+        with tqdm(total=n, unit=" images", desc=self.pictures.name, disable=not progress) as bar:
+            for start in range(0, n, self.shard_size):
+                shard = self._shard(start, min(start + self.shard_size, n), bar)
+                if cache is None:
+                    made[self.computed : self.computed + len(shard.rows)] = shard.features
+                elif shard.rows:
+                    cache.add([self.digests[row] for row in shard.rows], shard.features, shard.seconds)
+                self.computed += len(shard.rows)
+        require(len(self.digests) > 0, f"none of the {n} pictures of {self.pictures.name} could be read")
+        rows = sorted(self.digests)
+        if cache is None:
+            return Extracted(made[: len(rows)], rows, time.perf_counter() - began)
+        features, seconds = cache.rows([self.digests[row] for row in rows])
+        return Extracted(features, rows, seconds)
 
-    def _keys(self) -> tuple[list[str], str]:
-        """The name of each shard and of the whole set, from the content of the pictures."""
-        digests = iter(
-            tqdm(
-                self.pictures.digests(),
-                f"fingerprint of {self.pictures.name}",
-                len(self.pictures),
-                unit=" images",
-                leave=False,
-                delay=2,  # pictures in memory take less
-                disable=not self.progress,
-            )
-        )
-        keys, whole = [], hashlib.sha256()
-        while shard := list(islice(digests, self.shard_size)):
-            keys.append(key_of(*shard))
-            whole.update(b"".join(shard))
-        return keys, key_of(whole.digest())
-
-    def _refuse(self, skipped: Sequence[tuple[int, str]]) -> None:
-        if skipped and self.on_error == "raise":
-            row, reason = skipped[0]
-            raise PictureError(f"{reason}, or skip it with on_error='skip'", self.pictures.name_of(row))
-
-    def _compute(self, start: int, stop: int, pace: Pace) -> tuple[int, Callable[[], Shard]]:
-        """Launch all work on the pictures from `start` to `stop`: how many, and what waits for their shard."""
+    def _shard(self, start: int, stop: int, bar: tqdm) -> Extracted:
+        """Read the pictures from `start` to `stop`, and compute what the cache does not have of them."""
         began = time.perf_counter()
         rows: list[int] = []
-        skipped: list[tuple[int, str]] = []
-        outputs: list[Tensor] = []
-        for batch_rows, batch in self._batches(start, stop, skipped):
+        outputs = [torch.empty(0, self.runner.n_columns, device=self.runner.device)]
+        for batch_rows, batch in self._batches(start, stop):
             outputs.append(self.runner(batch))
             rows += batch_rows
-            pace.launched(len(batch_rows))
-        pace.tell(len(skipped))
-        features, arrived = to_host(torch.cat(outputs) if outputs else torch.empty(0, self.runner.n_columns))
-
-        def finish() -> Shard:
-            arrived()
-            now = time.perf_counter()
-            seconds = now - max(began, self.finished_at)
-            self.finished_at = now
-            array = features.numpy()  # numpy: torch would start a second team of threads beside the model's
-            self._check(array, rows)
-            order = np.argsort(np.array(rows, dtype=int))  # pictures of other sizes may have gone ahead
-            return Shard(torch.from_numpy(array[order]), sorted(skipped), seconds)
-
-        return len(rows), finish
-
-    def _check(self, features: np.ndarray, rows: list[int]) -> None:
-        bad = ~np.isfinite(features).all(axis=1)
+            bar.update(len(batch_rows))
+        bar.initial = getattr(bar, "initial", 0) + stop - start - len(rows)  # done, but no speed
+        bar.update(stop - start - len(rows))
+        features = torch.cat(outputs).cpu()
+        bad = ~features.isfinite().all(dim=1)
         if bad.any():
-            row = rows[int(bad.argmax())]
             raise ValueError(
                 f"{int(bad.sum())} of {len(rows)} rows are not finite in {self.runner.precision}, first "
-                f"{self.pictures.name_of(row)}: look at the weights, or take precision='float32'"
+                f"{self.pictures.name_of(rows[int(bad.int().argmax())])}: look at the weights, or take "
+                "precision='float32'"
             )
+        order = torch.tensor(rows, dtype=torch.int64).argsort()  # pictures of other sizes may have gone ahead
+        return Extracted(features[order], sorted(rows), time.perf_counter() - began)
 
-    def _batches(
-        self, start: int, stop: int, skipped: list[tuple[int, str]]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """Batches of prepared images with their rows; what cannot be read goes to `skipped`."""
+    def _batches(self, start: int, stop: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Batches of prepared images with their rows; notes digests, and what cannot be read."""
         rows: list[int] = []
         waiting: list[Tensor] = []
-        for piece in self.pictures.pieces(start, stop):
+        for piece in self.pictures.pieces(start, stop, None if self.cache is None else self.cache.has):
             if isinstance(piece, Failure):
-                self._refuse([(piece.row, piece.reason)])
-                skipped.append((piece.row - start, piece.reason))
+                if self.on_error == "raise":
+                    reason = f"{piece.reason}, or skip it with on_error='skip'"
+                    raise PictureError(reason, self.pictures.name_of(piece.row))
+                self.skipped.append((piece.row, piece.reason))
                 continue
-            first = 0
-            while first < len(piece.rows):  # no more is prepared at once than the batch still wants
-                last = first + self.runner.batch_size - len(rows)
-                rows = rows + piece.rows[first:last]
-                waiting.append(self._prepare(piece.images[first:last]))
-                first = last
-                if len(rows) >= self.runner.batch_size:
-                    yield rows, torch.cat(waiting)
-                    rows, waiting = [], []
+            self.digests.update(zip(piece.rows, piece.digests, strict=True))
+            if piece.images is None:
+                continue
+            if self.cache is not None:
+                self.cache.check_writable()
+            rows += piece.rows
+            waiting.append(self.preprocessing(piece.images.to(self.runner.device)))
+            del piece  # the next photo comes when this one has gone
+            while len(rows) >= (size := self.runner.batch_size):
+                images = torch.cat(waiting)
+                yield rows[:size], images[:size]
+                rows, waiting = rows[size:], [images[size:]]
         if rows:
             yield rows, torch.cat(waiting)
-
-    def _prepare(self, images: Tensor) -> Tensor:
-        device = self.runner.device
-        if device.type == "cuda" and not images.is_cuda:
-            images = images.contiguous().pin_memory().to(device, non_blocking=True)
-        # Waited for: on the way from a GPU to a CPU nothing else would say when the bytes are there.
-        return self.preprocessing(images.to(device))

@@ -17,6 +17,8 @@ ImageNet's."""
 CIFAR_STD = (0.24703223, 0.24348513, 0.26158784)
 """Channel standard deviations that go with `CIFAR_MEAN`."""
 
+_NUMBERS_AT_ONCE = 2**22  # of a photo, as floats: 16 MiB
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -78,23 +80,24 @@ class Preprocessing:
         """
         check_images(images)
         require(images.dtype == torch.uint8, f"wanted uint8 images (0 to 255), got {describe(images)}")
-        rows, columns = self._matrices(*images.shape[-2:], images.device)
-        pixels = images.float().div_(255)  # in place: a batch of photos is a gigabyte
+        rows, columns = self._matrices(*images.shape[-2:])
         if images.shape[-2] * images.shape[-1] > self.size**2:
-            return normalize((rows @ pixels @ columns.T).clamp_(0, 1), self.mean, self.std)
+            resized = _shrink(images, rows) @ columns.T.to(images.device)
+            return normalize(resized.div_(255).clamp_(0, 1), self.mean, self.std)
+        rows, columns = rows.to(images.device), columns.to(images.device)
         # A filter's weights sum to 1, so normalising and resizing commute: the smaller picture is normalised,
         # and what bicubic overshoots is clipped to where black and white have come to lie.
-        resized = rows @ normalize(pixels, self.mean, self.std) @ columns.T
+        resized = rows @ normalize(images.float().contiguous().div_(255), self.mean, self.std) @ columns.T
         pixel = torch.zeros(1, 3, 1, 1, device=images.device)
         black, white = (normalize(pixel + value, self.mean, self.std) for value in (0, 1))
         # Written out, because clamp with a bound for each channel takes twice as long.
         return torch.maximum(torch.minimum(resized, white, out=resized), black, out=resized)
 
-    def _matrices(self, height: int, width: int, device: torch.device) -> list[Tensor]:
+    def _matrices(self, height: int, width: int) -> list[Tensor]:
         """What resizes height and width, without the rows that the centre crop leaves out."""
         matrices = []
         for old, new in zip((height, width), self.resized_shape(height, width), strict=True):
-            start, length = torch.zeros(1, device=device), torch.full((1,), float(old), device=device)
+            start, length = torch.zeros(1), torch.full((1,), float(old))
             options = {"interpolation": self.interpolation, "antialias": self.antialias}
             matrix = resize_matrix(start, length, (old, new), **options)[0]
             corner = round((new - self.size) / 2)  # rounded as torchvision's CenterCrop does
@@ -110,6 +113,21 @@ class Preprocessing:
         return (
             f"{self.interpolation} ({filtered}) to {self.resize or self.size}{crop}, {statistics} statistics"
         )
+
+
+def _shrink(images: ByteImages, rows: Float[Tensor, "new height"]) -> Float[Tensor, "b c new width"]:
+    """Resize the height band by band: a photo is never there as floats, and no band meets the rows that miss it."""
+    b, c, height, width = images.shape
+    shrunk = torch.zeros(b, c, len(rows), width, device=images.device)
+    step = max(1, _NUMBERS_AT_ONCE // (b * c * width))
+    for top in range(0, height, step):
+        part = rows[:, top : top + step]
+        met = part.any(dim=1).nonzero()[:, 0]
+        if len(met):
+            first, last = int(met[0]), int(met[-1]) + 1
+            band = images[:, :, top : top + step].to(torch.float32, memory_format=torch.contiguous_format)
+            shrunk[:, :, first:last] += part[first:last].to(images.device) @ band
+    return shrunk
 
 
 WHOLE_PICTURE = Preprocessing()

@@ -1,21 +1,17 @@
-"""Run a frozen backbone over batches: half precision where the chip has it, a batch size that fits."""
+"""Run a frozen backbone over batches: half precision where the chip has it, a batch that fits."""
 
 import copy
-from collections import deque
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dinov2_edu.shapes import Images, require
 from dinov2_edu.vit import VisionTransformer
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CPU_TOKENS = (
-    16 * 257
-)  # in a batch: 16 images of 224 pixels, measured best on two cores; larger leave the cache
-_CUDA_TOKENS = 512 * 257
+_TOKENS = {"cpu": 16 * 257, "cuda": 512 * 257}
+"""Tokens in a batch, by device: on two cores 16 images of 224 pixels were measured best, more leave the cache."""
 
 
 def best_precision(device: torch.device) -> str:
@@ -36,6 +32,17 @@ def best_precision(device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
+def said_precision(precision: str, device: torch.device) -> str:
+    """What decides an extraction's numbers besides weights and input: "float32 on cpu", and how torch multiplies
+    float32 matrices where the caller allows it fewer digits (`torch.set_float32_matmul_precision`)."""
+    try:
+        products = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set for each backend apart
+        products = "backend"
+    fewer = precision == "float32" and products != "highest"
+    return f"{precision} on {device.type}" + (f", matrix products at {products} precision" if fewer else "")
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that a batch did not fit, on a GPU or in the machine's memory."""
     # torch.OutOfMemoryError, the same class, only has its name since torch 2.5.
@@ -43,7 +50,8 @@ def out_of_memory(error: Exception) -> bool:
 
 
 class Runner:
-    """A frozen copy of a backbone that turns normalised images into rows of features.
+    """A frozen view of a backbone that turns normalised images into rows of features; weights that already have the
+    precision asked for are shared, not copied.
 
     A row holds the class tokens of the last `n_layers` blocks, the earliest first, then the mean of the last
     block's patch tokens; all after the final LayerNorm.
@@ -63,11 +71,15 @@ class Runner:
             batch_size is None or batch_size >= 1, f"batch_size must be at least 1 or None, got {batch_size}"
         )
         self.device, self.precision = model.pos_embed.device, precision
-        self.model = copy.deepcopy(model).to(PRECISIONS[precision]).eval().requires_grad_(False)
+        dtype = PRECISIONS[precision]
+        frozen = {
+            id(one): nn.Parameter(one.detach().to(dtype), requires_grad=False) for one in model.parameters()
+        }
+        self.model = copy.deepcopy(model, frozen).eval()
         self.layers = list(range(depth - n_layers, depth))
         self.n_columns = (n_layers + 1) * model.config.width
-        self.tokens = model.n_prefix_tokens + (size // model.config.patch_size) ** 2
-        self.batch_size = batch_size or self._fitting(size)
+        tokens = model.n_prefix_tokens + (size // model.config.patch_size) ** 2
+        self.batch_size = batch_size or max(1, _TOKENS.get(self.device.type, _TOKENS["cpu"]) // tokens)
 
     @torch.no_grad()
     def features(self, images: Images) -> Float[Tensor, "b f"]:
@@ -92,66 +104,3 @@ class Runner:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
         return torch.cat(done)
-
-    def _fitting(self, size: int) -> int:
-        """Images in a batch: what suits a CPU's caches, or leaves a fifth of a GPU's free memory."""
-        limit = max(1, (_CUDA_TOKENS if self.device.type == "cuda" else _CPU_TOKENS) // self.tokens)
-        if self.device.type != "cuda":
-            return limit
-        image = torch.zeros(1, self.model.config.in_channels, size, size, device=self.device)
-        peaks = []
-        for count in (4, 4, 8):  # the first also sets up what later calls use again
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self.features(image.expand(count, -1, -1, -1))
-            peaks.append(torch.cuda.max_memory_allocated(self.device))
-        an_image = max(1, (peaks[2] - peaks[1]) // 4)
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return int(min(limit, max(1, 0.8 * free // an_image)))
-
-
-def to_host(features: Float[Tensor, "n f"]) -> tuple[Float[Tensor, "n f"], Callable[[], None]]:
-    """Begin to copy features to the host's memory: where they will be, and what waits until they are there."""
-    if not features.is_cuda:
-        return features.cpu(), lambda: None
-    there = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
-    there.copy_(features, non_blocking=True)
-    return there, _event(features.device).synchronize
-
-
-def _event(device: torch.device) -> torch.cuda.Event:
-    """A mark behind all that was launched on this device, which need not be the current one."""
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(device))
-    return event
-
-
-class Pace:
-    """Tells a progress bar about batches once the device has finished them, and launches no more than two ahead.
-
-    A GPU takes work faster than it does it; without this the bar would run ahead, and so would memory.
-    """
-
-    def __init__(self, device: torch.device, tell: Callable[[int], object]) -> None:
-        self.device, self.tell = device, tell
-        self.waiting: deque[tuple[torch.cuda.Event, int]] = deque()
-
-    def __enter__(self) -> "Pace":
-        return self
-
-    def __exit__(self, kind: type | None, *error: object) -> None:
-        while self.waiting and kind is None:
-            self._settle()
-
-    def launched(self, count: int) -> None:
-        """Note that a batch of `count` images is on its way."""
-        if self.device.type != "cuda":
-            self.tell(count)
-            return
-        self.waiting.append((_event(self.device), count))
-        while len(self.waiting) > 2:
-            self._settle()
-
-    def _settle(self) -> None:
-        event, count = self.waiting.popleft()
-        event.synchronize()
-        self.tell(count)

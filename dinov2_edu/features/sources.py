@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,36 +14,35 @@ from torch import Tensor
 from dinov2_edu.data import ImageSet
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import (
+    Hashed,
+    Known,
     Picture,
     PictureError,
-    digest,
     left_out_text,
     path_text,
     read_ahead,
     read_folder,
-    threads_here,
 )
 from dinov2_edu.shapes import check_images, describe, require
 
-_TOGETHER, _BYTES_TOGETHER = (
-    16,
-    2**25,
-)  # most pictures, and about the most bytes, that are handed out together
+_TOGETHER, _BYTES_TOGETHER = 16, 2**25
+"""Most pictures, and about the most bytes, that are handed out together."""
 
 
 class Piece(NamedTuple):
-    """Equally large pictures as bytes `m 3 height width`, and the row of each in the whole set."""
+    """Equally large pictures as bytes `m 3 height width`, the row of each in the whole set, and the SHA-256 of what it
+    was decoded from. `images` is None where all are known; without `known` nothing is hashed and digests are empty."""
 
     rows: list[int]
-    images: Tensor
+    images: Tensor | None
+    digests: list[bytes]
 
 
 class Failure(NamedTuple):
-    """A picture that could not be read: its row, why, and whether that is for good (see `PictureError`)."""
+    """A picture that could not be read: its row and why."""
 
     row: int
     reason: str
-    permanent: bool
 
 
 class TensorPictures:
@@ -69,18 +68,26 @@ class TensorPictures:
     def name_of(self, row: int) -> str:
         return f"picture {row} of {self.name}"
 
-    def digests(self) -> Iterator[bytes]:
-        """A SHA-256 of each picture's size and bytes, in order."""
-        shape = str(tuple(self.images.shape[1:])).encode()
-        for images in self.images.split(256):
-            for image in images.cpu().contiguous().numpy():
-                yield hashlib.sha256(shape + image.tobytes()).digest()
+    def pieces(self, start: int, stop: int, known: Known | None = None) -> Iterator[Piece | Failure]:
+        for first in range(start, stop, _TOGETHER):
+            images = self.images[first : min(first + _TOGETHER, stop)]
+            rows = range(first, first + len(images))
+            digests = [b""] * len(rows) if known is None else _digests(images)
+            new = [known is None or not known(digest) for digest in digests]
+            old = [not one for one in new]
+            if any(old):
+                yield Piece(list(compress(rows, old)), None, list(compress(digests, old)))
+            if any(new):
+                wanted = (images if all(new) else images[torch.tensor(new)]).expand(
+                    -1, 3, -1, -1
+                )  # grey: thrice
+                yield Piece(list(compress(rows, new)), wanted, list(compress(digests, new)))
 
-    def pieces(self, start: int, stop: int) -> Iterator[Piece | Failure]:
-        for first in range(start, stop, 256):
-            rows = range(first, min(first + 256, stop))
-            images = self.images[rows.start : rows.stop]
-            yield Piece(list(rows), images.expand(-1, 3, -1, -1))  # grey: the one channel three times
+
+def _digests(images: Tensor) -> list[bytes]:
+    """A SHA-256 of each picture's size and bytes."""
+    shape = str(tuple(images.shape[1:])).encode()
+    return [hashlib.sha256(shape + image.tobytes()).digest() for image in images.cpu().contiguous().numpy()]
 
 
 class FilePictures:
@@ -90,7 +97,6 @@ class FilePictures:
         self, items: Sequence[Picture], labels: Tensor | None, class_names: tuple[str, ...], name: str
     ) -> None:
         self.items, self.labels, self.class_names, self.name = list(items), labels, class_names, name
-        self._digests: list[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -99,30 +105,23 @@ class FilePictures:
         item = self.items[row]
         return path_text(item) if isinstance(item, (str, os.PathLike)) else f"picture {row} of {self.name}"
 
-    def digests(self) -> Iterator[bytes]:
-        """A SHA-256 of what each picture is decoded from, in order; `pieces` then holds the pictures to them."""
-        found: list[bytes] = []
-        with ThreadPoolExecutor(threads_here()) as pool:
-            for first in range(0, len(self), 256):
-                for one in pool.map(_digest, self.items[first : first + 256]):
-                    found.append(one)
-                    yield one
-        self._digests = found
-
-    def pieces(self, start: int, stop: int) -> Iterator[Piece | Failure]:
-        digests = None if self._digests is None else self._digests[start:stop]
-        waiting: dict[int, np.ndarray] = {}
-        for row, found in enumerate(read_ahead(self.items[start:stop], digests), start):
+    def pieces(self, start: int, stop: int, known: Known | None = None) -> Iterator[Piece | Failure]:
+        waiting: dict[int, Hashed] = {}
+        amount = 0
+        for row, found in enumerate(read_ahead(self.items[start:stop], known), start):
             if isinstance(found, PictureError):
-                yield Failure(row, found.reason, found.permanent)
+                yield Failure(row, found.reason)
                 continue
-            waiting[row] = found
+            one = found if isinstance(found, Hashed) else Hashed(b"", found)
             del found
-            if (
-                len(waiting) == _TOGETHER
-                or sum(pixels.nbytes for pixels in waiting.values()) >= _BYTES_TOGETHER
-            ):
+            if one.pixels is None:
+                yield Piece([row], None, [one.digest])
+                continue
+            waiting[row], amount = one, amount + one.pixels.nbytes
+            del one
+            if len(waiting) == _TOGETHER or amount >= _BYTES_TOGETHER:
                 yield from _by_size(waiting)
+                amount = 0
         yield from _by_size(waiting)
 
 
@@ -130,23 +129,17 @@ Pictures = TensorPictures | FilePictures
 """Pictures that can be read piece by piece, however they came."""
 
 
-def _by_size(waiting: dict[int, np.ndarray]) -> Iterator[Piece]:
-    """Hand out pictures, those of one size together, and let go of them."""
+def _by_size(waiting: dict[int, Hashed]) -> Iterator[Piece]:
+    """Hand out pictures, those of one size together, and let go of them; a large one is not copied."""
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for row, pixels in waiting.items():
-        sizes.setdefault(pixels.shape, []).append(row)
-    for (height, width, _), rows in sizes.items():
-        images = torch.empty(len(rows), 3, height, width, dtype=torch.uint8)
-        for image, row in zip(images, rows, strict=True):
-            image.copy_(torch.from_numpy(waiting.pop(row)).permute(2, 0, 1))
-        yield Piece(rows, images)
-
-
-def _digest(item: Picture) -> bytes:
-    try:
-        return digest(item)
-    except PictureError as error:  # the reading that follows meets the same error and reports it
-        return hashlib.sha256(f"unreadable: {error}".encode()).digest()
+    for row, one in waiting.items():
+        sizes.setdefault(one.pixels.shape, []).append(row)
+    for rows in sizes.values():
+        members = [waiting.pop(row) for row in rows]
+        views = [torch.from_numpy(one.pixels).permute(2, 0, 1) for one in members]
+        digests = [one.digest for one in members]
+        del members
+        yield Piece(rows, views.pop()[None] if len(views) == 1 else torch.stack(views), digests)
 
 
 def _folder_pictures(path: str | os.PathLike) -> FilePictures:

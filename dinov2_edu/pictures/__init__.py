@@ -8,7 +8,7 @@ same pixels in a crop, a feature, a figure and a control. `read_folder` says whi
 into RGB by its mode; `folders` and `ahead` are for many.
 """
 
-from dinov2_edu.pictures.ahead import digest, read_ahead, threads_here
+from dinov2_edu.pictures.ahead import Hashed, Known, read_ahead
 from dinov2_edu.pictures.contents import Picture
 from dinov2_edu.pictures.decoding import MAX_PIXELS
 from dinov2_edu.pictures.error import PictureError, path_text
@@ -17,10 +17,11 @@ from dinov2_edu.pictures.reading import read_rgb, read_tensor
 
 __all__ = [
     "MAX_PIXELS",
+    "Hashed",
+    "Known",
     "Picture",
     "PictureError",
     "PictureFolder",
-    "digest",
     "find_pictures",
     "left_out_text",
     "path_text",
@@ -28,5 +29,4 @@ __all__ = [
     "read_folder",
     "read_rgb",
     "read_tensor",
-    "threads_here",
 ]

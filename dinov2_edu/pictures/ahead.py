@@ -7,8 +7,9 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,10 @@ from dinov2_edu.pictures.reading import read_rgb
 DECODED_BYTES = 2**29
 """Most bytes of pictures in work and waiting together; one larger picture is worked on alone."""
 
-_DECODING, _DECODED = 7, 3  # bytes a pixel: PIL's four and the three that are handed out; these three alone
+_DECODING = 7  # bytes a pixel: PIL's four and the three that are handed out
+
+Known = Callable[[bytes], bool]
+"""Whether the picture of a digest is at hand already."""
 
 
 def threads_here() -> int:
@@ -30,45 +34,34 @@ def threads_here() -> int:
     return min(16, cores or 1)
 
 
-def digest(picture: Picture) -> bytes:
-    """SHA-256 of what is decoded: the bytes of a picture's file, or its shape and pixels where it is in memory.
+class Hashed(NamedTuple):
+    """The SHA-256 of what a picture is decoded from (its file's bytes; in memory its shape and pixels), and its bytes
+    `height width 3`; None where they were not wanted."""
 
-    Raises:
-        PictureError: it cannot be read.
-    """
-    if isinstance(picture, (str, os.PathLike)):
-        whole = hashlib.sha256()
-        with open_file(picture) as file:
-            while block := file.read(2**20):
-                whole.update(block)
-        return whole.digest()
-    content = contents(picture)
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).digest()
-    pixels = read_rgb(content)
-    return hashlib.sha256(str(pixels.shape).encode() + b"\0" + memoryview(pixels).cast("B")).digest()
+    digest: bytes
+    pixels: np.ndarray | None
 
 
 def read_ahead(
-    pictures: Sequence[Picture], digests: Sequence[bytes] | None = None, *, most: int = DECODED_BYTES
-) -> Iterator[np.ndarray | PictureError]:
+    pictures: Sequence[Picture], known: Known | None = None, *, most: int = DECODED_BYTES
+) -> Iterator[np.ndarray | Hashed | PictureError]:
     """Read pictures in order, each as `read_rgb` gives it, or the error that it met.
 
     Args:
         pictures: any kinds of pictures.
-        digests: what `digest` said of each before; a picture whose file has changed since is an error. None does
-            not look.
+        known: hashes what is read, and is asked in the reading thread whether a digest's picture is at hand, so that
+            it need not be decoded. None hashes nothing.
         most: bytes of decoded pictures, those in work included, that there may be at once.
 
     Yields:
-        Bytes `height width 3`, or a `PictureError`. A picture counts against `most` until the next is asked for.
+        Bytes `height width 3` (with `known` a `Hashed`), or a `PictureError`. A picture counts against `most` until
+        the next is asked for.
     """
     allowance, count = _Allowance(most), threads_here()
     pool = ThreadPoolExecutor(count, thread_name_prefix="read_ahead")
 
     def submit(number: int) -> None:
-        expected = digests[number] if digests is not None else None
-        waiting.append(pool.submit(_read_one, pictures[number], number, expected, allowance))
+        waiting.append(pool.submit(_read_one, pictures[number], number, known, allowance))
 
     waiting: deque = deque()
     try:
@@ -126,23 +119,15 @@ def _return_freed_memory() -> None:
 
 
 def _read_one(
-    picture: Picture, number: int, expected: bytes | None, allowance: _Allowance
-) -> tuple[np.ndarray | PictureError, int]:
+    picture: Picture, number: int, known: Known | None, allowance: _Allowance
+) -> tuple[np.ndarray | Hashed | PictureError, int]:
     """One picture or its error, and the bytes of the allowance that it still holds."""
     held = _bytes_needed(picture)
     allowance.take(number, held)
     if allowance.stopped:
         return PictureError("it was not read: the run ended", permanent=False), 0
     try:
-        content = contents(picture)
-        if (
-            expected is not None
-            and isinstance(content, bytes)
-            and hashlib.sha256(content).digest() != expected
-        ):
-            reason = "it changed while the run was under way: start it again"
-            raise PictureError(reason, permanent=False)
-        found = read_rgb(content)
+        found = read_rgb(picture) if known is None else _hashed(picture, known)
     except PictureError as error:
         found = PictureError(
             error.reason, permanent=error.permanent
@@ -151,9 +136,20 @@ def _read_one(
         found = PictureError(
             "there is not enough memory to read it: free some, or save it smaller", permanent=False
         )
-    left = _DECODED * found.shape[0] * found.shape[1] if isinstance(found, np.ndarray) else 0
+    pixels = found.pixels if isinstance(found, Hashed) else found
+    left = pixels.nbytes if isinstance(pixels, np.ndarray) else 0
     allowance.give_back(held - left)
     return found, left
+
+
+def _hashed(picture: Picture, known: Known) -> Hashed:
+    content = contents(picture)
+    if isinstance(content, bytes):
+        digest = hashlib.sha256(content).digest()
+        return Hashed(digest, None if known(digest) else read_rgb(content))
+    pixels = read_rgb(content)
+    digest = hashlib.sha256(str(pixels.shape).encode() + b"\0" + memoryview(pixels).cast("B")).digest()
+    return Hashed(digest, None if known(digest) else pixels)
 
 
 def _bytes_needed(picture: Picture) -> int:
