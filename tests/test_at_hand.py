@@ -7,13 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
 import torch
-import torchvision
 from jupyter_cache import get_cache
 
+from dinov2_edu.data import cifar
 from dinov2_edu.weights import WEIGHTS
 from tools import at_hand as room
 from tools import book_extension
@@ -60,16 +61,16 @@ def server(monkeypatch, tmp_path):
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=running.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{running.server_port}"
-    monkeypatch.setattr(room, "BASE_URL", address)
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", f"{address}/cifar.tar.gz")
+    (tmp_path / "mirror.json").write_text(json.dumps({"server": address}))
+    monkeypatch.setenv("DINOV2_EDU_MIRROR", str(tmp_path / "mirror.json"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
     for name in ("DINOV2_EDU_CIFAR10", "DINOV2_EDU_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    entry = replace(WEIGHTS["vits14"], sha256=hashlib.sha256(WEIGHTS_OF_TEST).hexdigest())
-    monkeypatch.setitem(WEIGHTS, "vits14", entry)
-    state.weights = tmp_path / "hub" / "checkpoints" / Path(entry.path).name
-    state.cifar = tmp_path / "cache" / "torchvision-cifar10" / torchvision.datasets.CIFAR10.base_folder
+    file = replace(WEIGHTS["vits14"].file, sha256=hashlib.sha256(WEIGHTS_OF_TEST).hexdigest())
+    monkeypatch.setitem(WEIGHTS, "vits14", replace(WEIGHTS["vits14"], file=file))
+    state.weights = tmp_path / "hub" / "checkpoints" / file.name
+    state.cifar = cifar.decoded(cifar.PUBLISHED)
     room._answers.cache_clear()
     yield state
     room._answers.cache_clear()
@@ -99,11 +100,12 @@ def test_weights_are_there_when_their_file_is_the_right_one(server):
 def test_what_can_be_fetched_counts_before_a_run_alone(server):
     assert at_hand(f"{LOADS}\n{PROBES}", network=True) == {}
     turn(server, on=True)
-    wanted = {"vits14": "official", "CIFAR-10": "torchvision"}
+    wanted = {"vits14": "official", "CIFAR-10": "published"}
     assert at_hand(f"{LOADS}\n{PROBES}", network=True) == wanted
     assert at_hand(f"{LOADS}\n{PROBES}", network=False) == {}
     put_weights(server)
-    server.cifar.mkdir(parents=True)
+    server.cifar.parent.mkdir(parents=True)
+    server.cifar.touch()
     assert at_hand(f"{LOADS}\n{PROBES}", network=False) == wanted
 
 
@@ -117,7 +119,7 @@ def test_no_server_is_asked_where_the_network_is_left_alone(server, monkeypatch,
 def test_a_server_is_asked_once_a_build_and_only_for_what_a_notebook_wants(server):
     for code in (LOADS, LOADS, "x = 1"):
         at_hand(code, network=True)
-    assert server.asked == [f"/{WEIGHTS['vits14'].path}"]
+    assert server.asked == [urlsplit(WEIGHTS["vits14"].file.url).path]
 
 
 def test_a_copy_of_cifar10_that_was_named_is_told_from_others_and_from_its_changed_self(
@@ -129,7 +131,7 @@ def test_a_copy_of_cifar10_that_was_named_is_told_from_others_and_from_its_chang
     before = at_hand(PROBES, network=True)
     archive.write_bytes(b"some more")
     assert at_hand(PROBES, network=True) != before and "CIFAR-10" in before
-    assert before["CIFAR-10"] != "torchvision" and server.asked == []
+    assert before["CIFAR-10"] != "published" and server.asked == []
 
 
 @pytest.fixture

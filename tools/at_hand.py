@@ -11,10 +11,11 @@ from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 
-import torch
-
-from dinov2_edu.data import cache_dir
-from dinov2_edu.weights import BASE_URL, WEIGHTS
+from dinov2_edu.data import cache_dir, cifar, offline
+from dinov2_edu.data.remote import mirrored
+from dinov2_edu.files import local_path
+from dinov2_edu.weights import WEIGHTS
+from dinov2_edu.weights.official import hub_folder
 
 _LOADERS = {"available_backbone": ["vits14"], "load_backbone": [], "fetch_official": []}
 _CIFAR_LOADERS = {"cifar10_or_patterns", "load_cifar10"}
@@ -62,11 +63,11 @@ def _words(tree: ast.AST) -> list[str]:
 
 
 def _has_weights(name: str, network: bool) -> bool:
-    entry = WEIGHTS[name]
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(entry.path).name)
-    if path.is_file() and _sha256(path, path.stat().st_mtime_ns) == entry.sha256:
+    file = mirrored(WEIGHTS[name].file)
+    path = file.place(hub_folder())
+    if path.is_file() and _sha256(path, path.stat().st_mtime_ns) == file.sha256:
         return True
-    return network and _answers(f"{BASE_URL}/{entry.path}")
+    return network and _answers(file.url)
 
 
 @cache
@@ -79,22 +80,20 @@ def _sha256(path: Path, changed: int) -> str:
 
 
 def _cifar10(network: bool) -> str:
-    """Where CIFAR-10 would come from; the copy with losses gives other numbers than torchvision's."""
+    """Where CIFAR-10 would come from; the copy with losses gives other numbers than the published one."""
     if named := os.environ.get("DINOV2_EDU_CIFAR10"):
-        path = Path(named).expanduser()
+        path = local_path(named)
         facts = path.stat() if path.exists() else None
         return f"{path} {facts and (facts.st_size, facts.st_mtime_ns)}"
-    from torchvision.datasets import CIFAR10
-
-    if (cache_dir() / "torchvision-cifar10" / CIFAR10.base_folder).is_dir():
-        return "torchvision"
-    return "torchvision" if network and _answers(CIFAR10.url) else ""
+    file = mirrored(cifar.PUBLISHED)
+    here = cifar.decoded(file).is_file() or file.place(cache_dir()).is_file()
+    return "published" if here or (network and _answers(file.url)) else ""
 
 
 @cache
 def _answers(url: str) -> bool:
     """Whether a server says now that it has a file; never asked where the network is to be left alone."""
-    if os.environ.get("DINOV2_EDU_OFFLINE", "").lower() not in ("", "0", "false", "no", "off"):
+    if offline():
         return False
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT):

@@ -1,104 +1,126 @@
-"""CIFAR-10 as one tensor of bytes: from a folder or archive of pictures, or downloaded by torchvision.
+"""CIFAR-10 as one tensor of bytes: from a folder or archive of pictures, or from the archive its authors publish.
 
-Whatever the source, a split comes sorted by class, then by file (from torchvision: then in its own order).
+Whatever the source, a split comes sorted by class, then by file (or in the published order).
 Shuffling is the caller's job; `cifar10_or_patterns` takes an even share of every class.
 """
 
-import http.client
 import os
-import shutil
-import tarfile
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dinov2_edu.data.archives import members
+from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.imageset import DataUnavailable, ImageSet
 from dinov2_edu.data.patterns import patterns10
-from dinov2_edu.data.picture_files import SPLITS, cache_dir, put_in_place, read_picture_files, workplace_for
+from dinov2_edu.data.picture_files import SPLITS, find_source, read_picture_files
+from dinov2_edu.data.remote import RemoteFile, cache_dir, mirrored, shown
+from dinov2_edu.data.store import Split, keep_splits, kept_split
+from dinov2_edu.files import local_path
 from dinov2_edu.shapes import require
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names in the order of the labels, in their short form."""
 
+PUBLISHED = RemoteFile(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    size=170_052_171,
+)
+"""The authors' archive in its binary form: the same pictures as in the one for Python, and nothing to unpickle.
+
+Source: `www.cs.toronto.edu/~kriz/cifar.html`; size and checksum as TensorFlow Datasets and others pin them.
+"""
+
 _FOLDERS = ("airplane", "automobile", *CIFAR10_CLASSES[2:])
-_TIMEOUT = 15.0  # seconds the network may take to answer before it counts as absent
-_ADVICE = "set DINOV2_EDU_CIFAR10 to a folder or archive of its pictures, or use patterns10, which needs none"
+_RECORD = 1 + 3 * 32 * 32  # bytes: the label, then all red, all green and all blue pixels
 
 
-def _network_answers(url: str) -> bool:
-    """Ask whether this address answers soon, so that a machine without a network does not hang."""
-    try:
-        request = urllib.request.Request(url, method="HEAD")
-        with urllib.request.urlopen(request, timeout=_TIMEOUT):
-            return True
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _download(folder: Path) -> None:
-    """Let torchvision download and check CIFAR-10, and put it into `folder` only when it is whole.
+def _binary_splits(archive: Path) -> dict[str, Split]:
+    """Read the published archive: both splits, sorted by class.
 
     Raises:
-        DataUnavailable: the network is off or silent, or gave other bytes than CIFAR-10's, or the disk takes none.
+        DataUnavailable: it is cut short, or another archive.
     """
-    from torchvision import datasets
+    rows: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+    for name, content in sorted(members(archive, lambda name: name if name.endswith(".bin") else None)):
+        whole = len(content) // _RECORD
+        records = np.frombuffer(content, np.uint8, whole * _RECORD).reshape(whole, _RECORD)
+        if len(content) % _RECORD or (records[:, 0] >= len(CIFAR10_CLASSES)).any():
+            raise DataUnavailable(
+                f"{shown(archive)}: {name} does not hold CIFAR-10's records, fetch it again"
+            )
+        rows["test" if name.endswith("test_batch.bin") else "train"].append(records)
+    splits = {}
+    for split, parts in rows.items():
+        if not sum(len(part) for part in parts):
+            raise DataUnavailable(f"{shown(archive)} has no pictures of the {split} split, fetch it again")
+        records = np.concatenate(parts)
+        records = records[records[:, 0].argsort(kind="stable")]
+        images = np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32)
+        splits[split] = images, records[:, 0].astype(np.int64)
+    return splits
 
-    if os.environ.get("DINOV2_EDU_OFFLINE") == "1":
-        raise DataUnavailable(f"CIFAR-10 is not on this machine and DINOV2_EDU_OFFLINE is set: {_ADVICE}")
-    if not _network_answers(datasets.CIFAR10.url):
-        address = datasets.CIFAR10.url
-        raise DataUnavailable(f"CIFAR-10 is not on this machine and {address} does not answer: {_ADVICE}")
-    try:
-        with workplace_for(folder) as workplace:
-            datasets.CIFAR10(str(workplace), download=True)
-            (workplace / datasets.CIFAR10.filename).unlink(missing_ok=True)  # the archive, unpacked by now
-            put_in_place(workplace, folder)
-    except (OSError, RuntimeError, EOFError, tarfile.TarError, http.client.HTTPException) as error:
-        raise DataUnavailable(f"torchvision could not download CIFAR-10 ({error}): {_ADVICE}") from error
+
+def decoded(file: RemoteFile) -> Path:
+    """Where the pictures of the published archive are kept once they are decoded."""
+    return cache_dir() / f"cifar10-{file.sha256[:16]}.safetensors"
 
 
-def _from_torchvision(split: str) -> ImageSet:
-    """Load a split through torchvision, which checks every file; download it the first time."""
-    from torchvision import datasets  # imported here: slow, and needed on this path alone
-
-    folder = cache_dir() / "torchvision-cifar10"
-    try:
-        data = datasets.CIFAR10(str(folder), train=split == "train")
-    except RuntimeError:  # absent or damaged
-        shutil.rmtree(folder, ignore_errors=True)
-        _download(folder)
-        data = datasets.CIFAR10(str(folder), train=split == "train")
-    labels = torch.tensor(data.targets)
-    order = labels.argsort(stable=True)
-    images = torch.from_numpy(np.ascontiguousarray(data.data[order.numpy()].transpose(0, 3, 1, 2)))
-    return ImageSet(images, labels[order], CIFAR10_CLASSES, f"CIFAR-10, {split} split")
+def _published(split: str) -> tuple[Split, str]:
+    """A split of the published archive, fetched and decoded where that has not been done, and what to call it."""
+    file = mirrored(PUBLISHED)
+    kept = decoded(file)
+    found = kept_split(kept, split)
+    if found is None:
+        try:
+            archive = fetch(file, cache_dir())
+        except NotFetched as error:
+            raise DataUnavailable(
+                f"CIFAR-10 is not on this machine and could not be fetched ({error}); three ways on: put {file.url} "
+                f"into {shown(cache_dir())}, let DINOV2_EDU_CIFAR10 name a folder or archive of its pictures, or take "
+                "patterns10, which needs none"
+            ) from None
+        splits = _binary_splits(archive)
+        keep_splits(kept, splits)
+        found = splits[split]
+    return found, "CIFAR-10 (a stand-in that DINOV2_EDU_MIRROR names)" if file.stand_in else "CIFAR-10"
 
 
 def load_cifar10(split: str, *, root: str | Path | None = None) -> ImageSet:
     """Load CIFAR-10's 50,000 training or 10,000 test pictures, sorted by class.
 
     Taken from `root`, else from the folder or archive that the environment variable `DINOV2_EDU_CIFAR10`
-    names (`train/airplane/0000.jpg` and so on; decoded once and kept in `cache_dir()`), else from
-    torchvision, which downloads 170 MB the first time.
+    names (`train/airplane/0000.jpg` and so on, or the published `cifar-10-binary.tar.gz`), else from
+    `cache_dir()`, where the published archive is put, 170 MB, the first time. Decoded once and kept there.
 
     Args:
         split: "train" or "test".
-        root: a folder or tar archive of pictures.
+        root: a folder or tar archive.
 
     Raises:
-        ValueError: the folder or archive is absent, cut short, of another layout, or holds a broken picture.
-        DataUnavailable: none was named, and torchvision has no copy and cannot get one.
+        ValueError: there is no such split.
+        DataUnavailable: what was named is absent, unreadable, cut short, of another layout, or holds a broken
+            picture; or none was named, and the published archive cannot be had.
     """
     require(split in SPLITS, f'split must be "train" or "test", got {split!r}')
     named = root or os.environ.get("DINOV2_EDU_CIFAR10")
-    if not named:
-        return _from_torchvision(split)
-    images, labels = read_picture_files(Path(named).expanduser(), split, _FOLDERS)
-    name = f"CIFAR-10 (JPEG copy), {split} split"
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), CIFAR10_CLASSES, name)
+    try:
+        if not named:
+            (images, labels), name = _published(split)
+        elif (source := find_source(local_path(named))).name == "cifar-10-binary.tar.gz":
+            (images, labels), name = _binary_splits(source)[split], "CIFAR-10"
+        else:
+            (images, labels), name = read_picture_files(source, split, _FOLDERS), "CIFAR-10 (JPEG copy)"
+    except OSError as error:
+        raise DataUnavailable(
+            f"{named or cache_dir()} could not be read: {error.strerror or error}"
+        ) from None
+    return ImageSet(
+        torch.from_numpy(images), torch.from_numpy(labels), CIFAR10_CLASSES, f"{name}, {split} split"
+    )
 
 
 def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
@@ -109,10 +131,11 @@ def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
         n: how many pictures, an even share of every class; None for all (50,000 or 10,000).
 
     Returns:
-        The pictures, sorted by class if CIFAR-10; `notice` is then "", else the sentence that was printed.
+        The pictures, sorted by class if CIFAR-10; `notice` is then "", else the sentence that was printed, and
+        `reasons` says why.
 
     Raises:
-        ValueError: more pictures asked for than there are, or a folder or archive that was named is broken.
+        ValueError: there is no such split, or it has fewer pictures than asked for.
     """
     require(split in SPLITS, f'split must be "train" or "test", got {split!r}')
     total = {"train": 50_000, "test": 10_000}[split]
@@ -120,9 +143,11 @@ def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
     try:
         data = load_cifar10(split)
     except DataUnavailable as error:
-        notice = f"These pictures are not CIFAR-10 but Patterns10, ten drawn textures. Why: {error}."
+        notice = (
+            "These pictures are Patterns10, ten drawn textures, not CIFAR-10, which could not be loaded here."
+        )
         print(notice)
-        return replace(patterns10(n or total, split=split), notice=notice)
+        return replace(patterns10(n or total, split=split), notice=notice, reasons=(str(error),))
     if n is None:
         return data
     require(n <= len(data), f"{data.name} has {len(data)} pictures, asked for {n}")

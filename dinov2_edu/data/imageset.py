@@ -10,7 +10,7 @@ from dinov2_edu.shapes import ByteImages, Labels, check_images, describe, requir
 
 
 class DataUnavailable(RuntimeError):
-    """The data set asked for is neither on this machine nor to be had over the network."""
+    """The data asked for cannot be read on this machine, nor be had over the network; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ImageSet:
         class_names: one name a class.
         name: which data this is, for captions, such as "CIFAR-10 (JPEG copy), test split".
         notice: a sentence for the reader where this data stands in for other data; "" where it does not.
+        reasons: why it stands in.
     """
 
     images: ByteImages
@@ -30,6 +31,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     name: str
     notice: str = ""
+    reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_images(self.images)

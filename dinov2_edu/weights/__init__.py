@@ -12,23 +12,24 @@ from dinov2_edu.weights.backbones import (
     load_state,
 )
 from dinov2_edu.weights.book import ASSETS, read_book_card, read_book_checkpoint, save_book_checkpoint
-from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable, download
-from dinov2_edu.weights.official import BASE_URL, WEIGHTS, WeightsEntry, fetch_official
+from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
+from dinov2_edu.weights.formats import to_timm, to_transformers
+from dinov2_edu.weights.official import WEIGHTS, WeightsEntry, fetch_official
 
 __all__ = [
     "ASSETS",
-    "BASE_URL",
     "WEIGHTS",
     "LoadedBackbone",
     "WeightsEntry",
     "WeightsRefused",
     "WeightsUnavailable",
     "available_backbone",
-    "download",
     "fetch_official",
     "load_backbone",
     "load_state",
     "read_book_card",
     "read_book_checkpoint",
     "save_book_checkpoint",
+    "to_timm",
+    "to_transformers",
 ]

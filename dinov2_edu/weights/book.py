@@ -1,35 +1,21 @@
 """The book's own checkpoint: written half precise beside its model card, read back into a backbone."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.shapes import require
 from dinov2_edu.vit import VisionTransformer, ViTConfig
-from dinov2_edu.weights.fetch import WeightsRefused, WeightsUnavailable
+from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
+from dinov2_edu.weights.reading import read_weights
 
 ASSETS = Path(__file__).parent.parent / "assets"
 """The package's folder of recorded runs and of the book's checkpoint, `book.safetensors` and `book.json`."""
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that under its name there is never a half one."""
-    handle, workplace = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(workplace, 0o644)  # mkstemp makes it private, and this file is to be shipped
-        os.replace(workplace, path)
-    except BaseException:
-        Path(workplace).unlink(missing_ok=True)
-        raise
 
 
 def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Path | None = None) -> Path:
@@ -60,13 +46,12 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
     halves = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in model.state_dict().items()}
     bad = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
     require(not bad, f"not finite in half precision: {', '.join(bad[:3])}: has the training diverged?")
-    folder = Path(folder or ASSETS)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = local_path(folder or ASSETS)
     content = save(
         {name: tensor.contiguous() for name, tensor in halves.items()}, {"config": json.dumps(config)}
     )
-    _write_whole(folder / "book.safetensors", content)
-    _write_whole(folder / "book.json", words.encode())
+    write_whole(folder / "book.safetensors", content)
+    write_whole(folder / "book.json", words)
     return folder / "book.safetensors"
 
 
@@ -87,7 +72,7 @@ def read_book_card(folder: str | Path | None = None) -> dict:
     Raises:
         WeightsUnavailable: there is no card in `folder`.
     """
-    path = Path(folder or ASSETS, "book.json")
+    path = local_path(folder or ASSETS) / "book.json"
     if not path.is_file():
         raise _absent(path, named=folder is not None)
     return json.loads(path.read_text())
@@ -103,31 +88,10 @@ def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, d
         WeightsUnavailable: there is no checkpoint in `folder`.
         WeightsRefused: the file is cut short or was not written by `save_book_checkpoint`.
     """
-    path = Path(folder or ASSETS, "book.safetensors")
+    path = local_path(folder or ASSETS) / "book.safetensors"
     if not path.is_file():
         raise _absent(path, named=folder is not None)
-    return read_weights_file(path)
-
-
-def read_weights_file(path: str | Path) -> tuple[ViTConfig, dict[str, Tensor]]:
-    """Read a `.safetensors` file that says which model it holds: the sizes, and the tensors as they are stored.
-
-    The book's own checkpoint is one, and what a reader saves from a run in the page is another.
-
-    Args:
-        path: a file with a `ViTConfig` as JSON in its metadata, under "config".
-
-    Raises:
-        WeightsUnavailable: there is no such file.
-        WeightsRefused: the file is cut short, or does not say which model it holds.
-    """
-    if not Path(path).is_file():
-        raise WeightsUnavailable(f"there is no file {path}: name one that was saved from a run")
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = ViTConfig(**json.loads(file.metadata()["config"]))
-            return config, {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise WeightsRefused(
-            f"{path} is cut short or was not written by this book's code, restore it ({error})"
-        ) from error
+    config, tensors = read_weights(path)
+    if config is None:
+        raise WeightsRefused(f"{path} is not the book's checkpoint, it records no sizes: restore it")
+    return config, dict(tensors)
