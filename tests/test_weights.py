@@ -781,5 +781,5 @@ def test_equal_models_have_equal_fingerprints_and_others_do_not(tiny):
 
 @pytest.mark.bad_input
 def test_only_a_module_has_a_fingerprint():
-    with pytest.raises(ValueError, match="wanted a .*Module, got"):
+    with pytest.raises(ValueError, match=r"wanted a .*Module, got"):
         fingerprint({"a": 1})
