@@ -13,19 +13,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.shapes import (
-    ClassTokens,
-    Logits,
-    PatchMask,
-    Probs,
+from dinov2_edu.door import (
     check_at_least,
     check_probability,
-    check_probs,
     check_temperature,
     checked,
     describe,
     require,
 )
+from dinov2_edu.shapes import ClassTokens, Logits, PatchMask, Probs, check_probs
 
 AllReduce = Callable[[Tensor], Tensor | None]
 """Sums a tensor over all processes, in place or as the returned tensor."""

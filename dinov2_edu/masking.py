@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from dinov2_edu.shapes import PatchMask, check_at_least, check_probability, check_range, checked, require
+from dinov2_edu.door import check_at_least, check_probability, check_range, checked, require
+from dinov2_edu.shapes import PatchMask
 
 N_PROPOSALS = 10
 """How many blocks in a row may be refused before an image's mask is taken as it is."""

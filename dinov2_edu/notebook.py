@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 import dinov2_edu
+from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.exercises import examine, find_exercise
-from dinov2_edu.shapes import require
 
 SEED = 0
 
@@ -34,6 +34,7 @@ class Setup(NamedTuple):
     generator: torch.Generator
 
 
+@checked
 def setup(chapter: str) -> Setup:
     """Begin a notebook: seed, choose the device, set the look of figures, and print what runs where.
 
@@ -67,7 +68,7 @@ def _sharp_figures() -> None:
         set_matplotlib_formats("retina")
 
 
-def show_source(thing: Callable[..., Any] | type) -> None:
+def show_source(thing: Any) -> None:
     """Show the code of a function, method or class as the package has it.
 
     The docstring is cut to its first line, so that the code stays in view.
@@ -103,6 +104,7 @@ def _shorten_docstring(code: str) -> str:
     return "".join(lines)
 
 
+@checked
 def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Show a table whose cells a screen reader can walk, and that a phone can scroll.
 
@@ -125,6 +127,7 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
+@checked
 def live_curves(every: int = 5) -> Callable[[Any], None]:
     """A callback for `training.FitOptions.on_log`: the curves of a run, in one figure that grows in place.
 
@@ -136,7 +139,7 @@ def live_curves(every: int = 5) -> Callable[[Any], None]:
     """
     from dinov2_edu.plots.panels import plot_history
 
-    require(every >= 1, f"every must be at least 1, got {every}")
+    check_at_least(1, every=every)
     place = uuid4().hex
     begun = False
 
@@ -155,6 +158,7 @@ def live_curves(every: int = 5) -> Callable[[Any], None]:
 _GROWING = ("step", "loss", "target_entropy", "patch_target_entropy", "feature_spread", "knn_step", "knn")
 
 
+@checked
 def check(name: str, function: Callable[..., Any]) -> None:
     """Judge a reader's solution of an exercise and print what was found; a wrong answer raises nothing.
 

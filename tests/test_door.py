@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
+from dinov2_edu.door import checked, describe
 from dinov2_edu.heads import ProjectionHead
 from dinov2_edu.losses import koleo_loss
-from dinov2_edu.shapes import checked, describe
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 
 TINY = ViTConfig(img_size=56, width=24, depth=3, heads=2, layer_scale=1.0)
@@ -152,7 +152,7 @@ def call(
             0,
             "generator: wanted a torch.Generator or None, got 0 (int): use torch.Generator().manual_seed(0)",
         ),
-        ("model", nn.Linear, "model: wanted a Module or None, got Linear (type)"),
+        ("model", nn.Linear, "model: wanted a torch.nn.Module or None, got Linear (type)"),
         ("picture", "a.jpg", "picture: wanted a PIL picture or None, got 'a.jpg' (str)"),
         (
             "tokens",

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from dinov2_edu.door import describe
 from dinov2_edu.exercises import Exercise, examine, find_exercise
 from dinov2_edu.exercises.compare import difference
 from dinov2_edu.notebook import check, setup, show_source, show_table
-from dinov2_edu.shapes import check_images, describe
+from dinov2_edu.shapes import check_images
 
 
 def softmax(logits, temperature):
@@ -71,7 +72,7 @@ def shown(monkeypatch, thing):
 def test_show_source_gives_file_line_and_code(monkeypatch):
     text = shown(monkeypatch, check_images)
     assert text.startswith("`dinov2_edu/shapes.py`, line ")
-    assert 'wanted = f"a batch of images' in text
+    assert 'wanted = f"wanted a batch of images' in text
     assert "Refuse anything that is not a non-empty batch" in text
     assert "ValueError: wrong type, rank" not in text  # the rest of the docstring is left out
     compile(text.split("````python\n")[1].split("````")[0], "shown", "exec")
@@ -119,7 +120,6 @@ NO_FILE = {}
 exec("def typed_in():\n    return 1", NO_FILE)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("thing", [3, torch.add, "koleo_loss", NO_FILE["typed_in"]])
 def test_show_source_refuses_what_has_no_source(thing):
     with pytest.raises(ValueError, match="written in Python"):
@@ -133,7 +133,6 @@ def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
     assert found == ["| \\|x\\| | 5 |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
 
 
-@pytest.mark.bad_input
 def test_a_table_wants_full_rows():
     with pytest.raises(ValueError, match="wanted 2 values a row"):
         show_table(["features", "k-NN"], [["raw pixels"]])
@@ -282,21 +281,20 @@ def test_check_draws_fresh_inputs_every_time(known, capsys):
     assert not torch.equal(seen[0], seen[1])
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["losses.koleoo", "losses"])
 def test_an_unknown_exercise_lists_what_there_is(known, name):
     with pytest.raises(ValueError, match=r"this chapter has losses\.softmax"):
         find_exercise(name)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["nowhere.koleo", "", "../losses.koleo"])
 def test_an_unknown_chapter_is_refused(name):
     with pytest.raises(ValueError, match="no chapter"):
         find_exercise(name)
 
 
-@pytest.mark.bad_input
 def test_a_called_function_is_refused():
-    with pytest.raises(ValueError, match="your function itself, without brackets"):
+    with pytest.raises(
+        ValueError, match=r"function: wanted a function, got a float32 .* itself, without brackets"
+    ):
         judge(torch.ones(2))

@@ -46,7 +46,6 @@ def test_bundle_puts_what_is_imported_first(tmp_path, monkeypatch):
     assert _base.bundle("x.js").split("\n\n") == [*wanted[:-1], wanted[-1] + "\n"]
 
 
-@pytest.mark.bad_input
 def test_bundle_refuses_any_other_import(tmp_path, monkeypatch):
     monkeypatch.setattr(_base, "FOLDER", tmp_path)
     (tmp_path / "x.js").write_text('import d3 from "https://host/d3.js";\n')
@@ -102,7 +101,6 @@ def test_still_takes_a_figure_of_plots_and_picture_files():
     assert "data:image/jpeg;base64," in _base.still_html(_base.image_bytes(PHOTO, longest=20), "a photo")
 
 
-@pytest.mark.bad_input
 def test_still_needs_words_and_a_known_kind():
     with pytest.raises(ValueError, match="needs `alt`"):
         EmaWidget(still=SVG)
@@ -110,7 +108,6 @@ def test_still_needs_words_and_a_known_kind():
         EmaWidget(still=3, alt="three")
 
 
-@pytest.mark.bad_input
 def test_values_outside_their_range_are_refused():
     with pytest.raises(traitlets.TraitError):
         EmaWidget(momentum=1.2)
@@ -128,13 +125,11 @@ def test_values_outside_their_range_are_refused():
         LossesWidget(image=6)
 
 
-@pytest.mark.bad_input
 def test_a_value_that_the_widget_lacks_is_refused():
     with pytest.raises(ValueError, match=r"CropsWidget has no \['n_lokal'\]"):
         CropsWidget(PHOTO, n_lokal=3)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["crops", "masks"])
 def test_a_picture_is_no_array_of_floats(name):
     with pytest.raises(ValueError, match=r"wanted pixels as uint8 .*, got float64 of shape \(300, 900, 3\)"):

@@ -65,7 +65,6 @@ def test_sixteen_by_sixteen_patches_of_six_heads_fit_a_page():
     assert widget.every == 2 and len(widget.attention) == 6 * 6 * 65 * 257
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("layers", "more", "message"),
     [
@@ -81,7 +80,6 @@ def test_attention_refuses(layers, more, message):
         AttentionWidget(photo(), layers, grid=(3, 4), **more)
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("name", "wrong"), [("layer", 1), ("head", 2), ("query", "register 3"), ("patch", [3, 0])]
 )
@@ -107,7 +105,6 @@ def test_toy_points_are_the_same_for_a_seed_and_differ_in_length():
     assert lengths.min() < 0.8 and lengths.max() > 1.1
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -163,7 +160,6 @@ def test_unknown_quantities_come_last_under_their_own_name():
     assert RunsWidget(runs).metrics == [["loss", "loss, all parts"], ["grad_norm", "grad norm"]]
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
@@ -179,7 +175,6 @@ def test_runs_refuse(runs, message):
         RunsWidget(runs)
 
 
-@pytest.mark.bad_input
 def test_runs_values_stay_in_range():
     widget = RunsWidget([{"name": "a", "history": history()}])
     for name, wrong in [("metric", "koleo"), ("visible", [True, False])]:
@@ -262,7 +257,6 @@ def test_the_commonest_mistake_is_open_at_first():
     assert counts[widget.actual, widget.predicted] == counts.max()
 
 
-@pytest.mark.bad_input
 def test_mistakes_refuse():
     with pytest.raises(ValueError, match="give fewer neighbours"):
         mistakes(limit=10)
@@ -277,7 +271,6 @@ def test_mistakes_refuse():
         )
 
 
-@pytest.mark.bad_input
 def test_mistakes_values_stay_in_range():
     widget, _ = mistakes()
     with pytest.raises(TraitError):
@@ -309,7 +302,6 @@ def test_pca_of_four_photos_is_small():
     assert len(widget.tokens) == 4 * 256 * 32 and widget.n_components == 6
 
 
-@pytest.mark.bad_input
 def test_pca_refuses():
     tokens = np.zeros((2, 12, 4))
     with pytest.raises(ValueError, match=r"wanted shape \(1, 12, d\)"):
@@ -322,7 +314,6 @@ def test_pca_refuses():
         PcaWidget([photo()] * 2, tokens + np.nan, grid=(3, 4), names=["a", "b"])
 
 
-@pytest.mark.bad_input
 def test_pca_values_stay_in_range():
     tokens = np.random.default_rng(0).normal(size=(2, 12, 4))
     widget = PcaWidget([photo()] * 2, tokens, grid=(3, 4), names=["a", "b"])

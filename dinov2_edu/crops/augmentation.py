@@ -11,7 +11,8 @@ import torch
 from dinov2_edu.crops.blur import blur_chosen
 from dinov2_edu.crops.colours import brightness_, column, contrast_, hue_, saturation_
 from dinov2_edu.crops.config import JITTER_STRENGTHS, SOLARIZE_THRESHOLD, CropConfig
-from dinov2_edu.shapes import Images, check_one_of, check_pixels, checked
+from dinov2_edu.door import check_one_of, checked
+from dinov2_edu.shapes import Images, check_pixels
 
 KINDS = ("global1", "global2", "local")
 JITTER = {"brightness": brightness_, "contrast": contrast_, "saturation": saturation_, "hue": hue_}

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.shapes import can_look, check_at_least, check_range, checked, require
+from dinov2_edu.door import check_at_least, check_range, checked, require
+from dinov2_edu.shapes import can_look
 
 N_TRIES = 10
 N_UNIFORMS = 2 * N_TRIES + 2

@@ -2,15 +2,8 @@
 
 from dataclasses import dataclass
 
-from dinov2_edu.shapes import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    check_at_least,
-    check_probability,
-    check_range,
-    checked,
-    require,
-)
+from dinov2_edu.door import check_at_least, check_probability, check_range, checked, require
+from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 
 JITTER_STRENGTHS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
 """How far each colour operation goes: factors 1 - s to 1 + s; for hue, a turn of -s to s of the circle."""

@@ -12,8 +12,9 @@ from dinov2_edu.crops.boxes import sample_boxes
 from dinov2_edu.crops.colours import normalize_
 from dinov2_edu.crops.config import CropConfig
 from dinov2_edu.crops.resizing import crop_views
+from dinov2_edu.door import checked, describe, require
 from dinov2_edu.pictures import Picture, read_tensor
-from dinov2_edu.shapes import ByteImages, check_images, checked, describe, require
+from dinov2_edu.shapes import ByteImages, check_images
 
 
 @dataclass

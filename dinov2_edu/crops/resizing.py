@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dinov2_edu.crops.config import check_size
-from dinov2_edu.shapes import Boxes, can_look, check_one_of, check_pixels, checked, require
+from dinov2_edu.door import check_one_of, checked, require
+from dinov2_edu.shapes import Boxes, can_look, check_pixels
 
 RADIUS = {"bilinear": 1, "bicubic": 2}
 """How many source pixels the kernel reaches to each side, before it is stretched for shrinking."""

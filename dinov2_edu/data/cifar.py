@@ -18,8 +18,8 @@ from dinov2_edu.data.patterns import patterns10
 from dinov2_edu.data.picture_files import SPLITS, find_source, read_picture_files
 from dinov2_edu.data.remote import RemoteFile, cache_dir, mirrored, shown
 from dinov2_edu.data.store import Split, keep_splits, kept_split
+from dinov2_edu.door import require
 from dinov2_edu.files import local_path
-from dinov2_edu.shapes import require
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The class names in the order of the labels, in their short form."""

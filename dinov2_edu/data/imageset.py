@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dinov2_edu.shapes import ByteImages, Labels, check_images, describe, require
+from dinov2_edu.door import describe, require
+from dinov2_edu.shapes import ByteImages, Labels, check_images
 
 
 class DataUnavailable(RuntimeError):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.shapes import require
+from dinov2_edu.door import require
 
 _CHUNK = 500  # pictures drawn at once: keeps memory small and a shorter set the beginning of a longer one
 _OVERSAMPLING = 2  # pictures are drawn this many times finer and averaged

@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from dinov2_edu.data.imageset import DataUnavailable
+from dinov2_edu.door import require
 from dinov2_edu.pictures import read_rgb
-from dinov2_edu.shapes import require
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dinov2_edu.door import require
 from dinov2_edu.files import local_path
-from dinov2_edu.shapes import require
 
 _SWITCH = {"": False, "0": False, "false": False, "no": False, "off": False}
 _SWITCH |= {"1": True, "true": True, "yes": True, "on": True}

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from dinov2_edu.door import checked, describe, require
 from dinov2_edu.exercises.compare import difference
-from dinov2_edu.shapes import describe, require
 
 N_DRAWS = 4
 """Fresh random inputs that a reader's function has to answer."""
@@ -54,6 +54,7 @@ class Verdict:
     wanted: Any = None
 
 
+@checked
 def find_exercise(name: str) -> Exercise:
     """Look an exercise up by `chapter.name`, such as `"losses.koleo"`.
 
@@ -70,6 +71,7 @@ def find_exercise(name: str) -> Exercise:
     return exercises[exercise]
 
 
+@checked
 def examine(exercise: Exercise, function: Callable[..., Any], *, generator: torch.Generator) -> Verdict:
     """Run a reader's function on fresh inputs and hold each result to the reference's.
 

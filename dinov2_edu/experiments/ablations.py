@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from dinov2_edu.data import ImageSet, patterns10
+from dinov2_edu.door import require
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.presets import patterns10_run
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
-from dinov2_edu.shapes import require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import Diagnosis, diagnose
 from dinov2_edu.training.loop import FitOptions, fit

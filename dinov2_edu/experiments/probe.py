@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from dinov2_edu.data import DataUnavailable, cache_dir, cifar10_or_patterns
+from dinov2_edu.door import require
 from dinov2_edu.experiments.study import run_study, study_preprocessings
 from dinov2_edu.experiments.study_text import study_summary, study_table, write_csv
 from dinov2_edu.features import CacheError, ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.features.sources import FilePictures, as_pictures
 from dinov2_edu.probe.knn import knn_report
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, logistic_probe
-from dinov2_edu.shapes import require
 from dinov2_edu.weights import LoadedBackbone, WeightsUnavailable, available_backbone, load_backbone
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from tqdm import tqdm
 
-from dinov2_edu.shapes import require
+from dinov2_edu.door import require
 from dinov2_edu.training.state import TrainState
 
 _LEVELS = "▁▂▃▄▅▆▇█"

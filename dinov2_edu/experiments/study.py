@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from dinov2_edu.door import require
 from dinov2_edu.features import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -26,7 +27,7 @@ from dinov2_edu.features import (
 from dinov2_edu.probe.knn import knn_accuracy
 from dinov2_edu.probe.logistic import SHORT_C_GRID, LogisticProbe, logistic_probe
 from dinov2_edu.probe.report import ProbeReport
-from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, require
+from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 from dinov2_edu.vit import VisionTransformer
 
 STATISTICS = {"ImageNet": (IMAGENET_MEAN, IMAGENET_STD), "CIFAR-10": (CIFAR_MEAN, CIFAR_STD)}

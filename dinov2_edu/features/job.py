@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from dinov2_edu.door import require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.preprocessing import Preprocessing
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures
 from dinov2_edu.pictures import PictureError
-from dinov2_edu.shapes import require
 
 
 class Extracted(NamedTuple):

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dinov2_edu.door import describe, require
 from dinov2_edu.numerics import torch_defaults
-from dinov2_edu.shapes import check_float_images, check_images, describe, require
+from dinov2_edu.shapes import check_float_images, check_images
 from dinov2_edu.vit import VisionTransformer
 
 Maps = Float[np.ndarray, "h rows cols"]

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.crops import normalize, resize_matrix
+from dinov2_edu.door import describe, require
 from dinov2_edu.numerics import torch_defaults
-from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images, describe, require
+from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images
 
 CIFAR_MEAN = (0.49139968, 0.48215841, 0.44653091)
 """Channel means of CIFAR-10's training images (0 to 1), as the blog post used them. DINOv2 was trained with

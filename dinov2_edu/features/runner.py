@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import Images, require
+from dinov2_edu.door import require
+from dinov2_edu.shapes import Images
 from dinov2_edu.vit import VisionTransformer
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

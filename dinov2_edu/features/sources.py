@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dinov2_edu.data import ImageSet
+from dinov2_edu.door import describe, require
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import (
     Hashed,
@@ -23,7 +24,7 @@ from dinov2_edu.pictures import (
     read_ahead,
     read_folder,
 )
-from dinov2_edu.shapes import check_images, describe, require
+from dinov2_edu.shapes import check_images
 
 _TOGETHER, _BYTES_TOGETHER = 16, 2**25
 """Most pictures, and about the most bytes, that are handed out together."""

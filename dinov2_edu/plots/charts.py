@@ -10,8 +10,19 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
+from dinov2_edu.door import check_above_zero, check_at_least, describe, require
 from dinov2_edu.palette import CYCLE, PALETTE, role_colour
-from dinov2_edu.plots.style import DASHES, Figure, Numbers, Series, draw_levels, draw_series, figure, styled
+from dinov2_edu.plots.style import (
+    DASHES,
+    Figure,
+    Numbers,
+    Series,
+    as_numbers,
+    draw_levels,
+    draw_series,
+    figure,
+    styled,
+)
 
 LEGEND_LETTERS = 53
 """Letters that fit side by side in a legend as wide as a figure's axes."""
@@ -39,6 +50,8 @@ def plot_curves(
     Raises:
         ValueError: a series is empty, or its x and y differ in length.
     """
+    check_above_zero(height=height)
+    require(bool(series), "series is empty: wanted at least one curve")
     drawing, grid = figure(height)
     axes = grid[0, 0]
     draw_series(axes, series)
@@ -71,10 +84,11 @@ def plot_histogram(
     Raises:
         ValueError: there are no values.
     """
-    values = {name: np.asarray(group, dtype=float).ravel() for name, group in groups.items()}
+    check_at_least(1, bins=bins)
+    values = {name: as_numbers(group, name).ravel() for name, group in groups.items()}
     everything = np.concatenate(list(values.values())) if values else np.zeros(0)
-    if everything.size == 0:
-        raise ValueError("wanted values to count, got none")
+    good = everything.size > 0 and bool(np.isfinite(everything).all())
+    require(good, "wanted finite values to count, got none, or some that are not")
     low, high = everything.min(), everything.max()
     edges = np.histogram_bin_edges(everything, bins)
     if np.all(
@@ -110,9 +124,11 @@ def plot_few_shot(
     Raises:
         ValueError: the accuracies do not have one column for each number of labels.
     """
+    require(len(shots) > 0 and min(shots) >= 1, f"shots must be labels a class from 1, got {describe(shots)}")
+    require(bool(accuracies), "accuracies holds nothing to draw")
     means, bands = {}, {}
     for name, values in accuracies.items():
-        table = np.atleast_2d(np.asarray(values, dtype=float))
+        table = np.atleast_2d(as_numbers(values, name))
         if table.shape[1] != len(shots):
             raise ValueError(f"{name}: wanted {len(shots)} accuracies a repeat, got shape {np.shape(values)}")
         means[name], bands[name] = (np.asarray(shots), table.mean(0)), (table.min(0), table.max(0))

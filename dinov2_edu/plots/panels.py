@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from dinov2_edu.door import check_at_least, require
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import (
     Figure,
     Numbers,
     Series,
+    as_numbers,
     draw_levels,
     draw_series,
     figure,
@@ -89,8 +91,8 @@ def panel_grid(count: int, columns: int, **options: Any) -> tuple[Figure, list[A
     Raises:
         ValueError: `count` is 0.
     """
-    if count < 1:
-        raise ValueError("wanted at least one panel, got none")
+    require(count >= 1, "wanted at least one panel, got none")
+    check_at_least(1, columns=columns)
     rows, columns = ceil(count / columns), min(columns, count)
     drawing, grid = figure(2.0 * rows + 0.3, rows=rows, columns=columns, **options)
     axes = hide_unused(grid.flat, count)
@@ -116,6 +118,7 @@ def plot_history(history: dict[str, Numbers], *, smooth: int = 1) -> Figure:
     Raises:
         ValueError: the history holds nothing that can be drawn.
     """
+    check_at_least(1, smooth=smooth)
     panels = {}
     for title, keys in HISTORY_PANELS.items():
         width = smooth if title.endswith("loss") else 1
@@ -136,8 +139,12 @@ def has_values(history: dict[str, Numbers], key: str) -> bool:
 
 def history_series(history: dict[str, Numbers], key: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Pair a recorded quantity with its steps, averaged over windows of `width` records."""
-    values = np.asarray(history[key], dtype=float)
-    steps = np.asarray(history[f"{key}_step" if has_values(history, f"{key}_step") else "step"], dtype=float)
+    values = as_numbers(history[key], key)
+    at = f"{key}_step" if has_values(history, f"{key}_step") else "step"
+    steps = as_numbers(history.get(at, ()), at)
+    require(
+        values.shape == steps.shape, f"history: {len(values)} values of {key} at {len(steps)} steps ({at})"
+    )
     width = max(1, min(width, len(values)))
     mean = np.convolve(values, np.ones(width) / width, mode="valid")
     return steps[width - 1 :], mean

@@ -14,9 +14,10 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
+from dinov2_edu.door import check_at_least, require
 from dinov2_edu.palette import CARD, INK, PALETTE
 from dinov2_edu.pictures import read_rgb
-from dinov2_edu.plots.style import WIDTH, Figure, Numbers, bare, figure, hide_unused, styled
+from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, bare, figure, hide_unused, styled
 
 Picture = Any  # see above
 Pictures = Any  # a sequence of them, or one array with an axis more
@@ -76,8 +77,8 @@ def picture_grid(
     Raises:
         ValueError: there is nothing to show.
     """
-    if count < 1:
-        raise ValueError("wanted at least one picture, got none")
+    require(count >= 1, "wanted at least one picture, got none")
+    check_at_least(1, columns=columns)
     rows = ceil(count / columns)
     height = rows * (WIDTH / columns * aspect + 0.19 * title_lines + 0.05)
     drawing, grid = figure(min(height, 14), photo=True, rows=rows, columns=columns)
@@ -110,6 +111,7 @@ def plot_images(
     if predictions is not None and labels is None:
         raise ValueError("predictions need labels to be compared with")
     lines = (labels is not None) + (predictions is not None)
+    check_at_least(1, columns=columns)
     columns = min(columns, max(len(pictures), 1))
     aspect = aspect_of(pictures[0]) if len(pictures) else 1.0
     drawing, grid = picture_grid(len(pictures), columns, aspect, title_lines=lines)
@@ -147,7 +149,7 @@ def plot_attention(
     Raises:
         ValueError: the maps are not (h rows cols), or names do not fit their number.
     """
-    maps = np.asarray(maps, dtype=float)
+    maps = as_numbers(maps, "maps")
     if maps.ndim != 3 or len(maps) == 0:
         raise ValueError(
             f"attention maps: wanted (h rows cols), got {maps.shape}: drop prefix tokens, then reshape"
@@ -163,6 +165,10 @@ def plot_attention(
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(values, cmap=ATTENTION_COLOURS, vmin=0, extent=extent, interpolation="nearest")
     if query is not None:
+        inside = all(0 <= place < side for place, side in zip(query, maps.shape[1:], strict=True))
+        require(
+            inside, f"query must lie in the {maps.shape[1]} x {maps.shape[2]} grid of patches, got {query}"
+        )
         for axes in grid:
             mark_patch(axes, query, maps.shape[1:], (height, width))
     return drawing
@@ -193,6 +199,7 @@ def plot_pca(photos: Pictures, colours: Sequence[Numbers], *, columns: int = 4) 
         raise ValueError(
             f"wanted one (rows cols 3) of colours a photo, got {len(colours)} for {len(photos)} photos"
         )
+    check_at_least(1, columns=columns)
     columns = min(columns, len(photos))
     rows = ceil(len(photos) / columns)
     aspect = aspect_of(photos[0])

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
+from dinov2_edu.door import check_at_least, describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
-from dinov2_edu.plots.style import WIDTH, Figure, Numbers, figure, styled
+from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, figure, styled
 
 SHARE_COLOURS = LinearSegmentedColormap.from_list("share", [CARD, PALETTE["student"], "#0b2f55"])
 """From the card's ground (none) to dark blue (all)."""
@@ -27,7 +28,10 @@ def plot_confusion(counts: Numbers, class_names: Sequence[str]) -> Figure:
     Raises:
         ValueError: the matrix is not square, or the names do not fit.
     """
-    counts = np.asarray(counts)
+    counts = as_numbers(counts, "counts")
+    good = bool((counts >= 0).all() and (counts == counts.round()).all())
+    require(good, "counts holds numbers that count nothing: negative, broken or NaN")
+    counts = counts.astype(int)
     size = len(class_names)
     if counts.shape != (size, size):
         raise ValueError(
@@ -62,7 +66,8 @@ def plot_reliability(confidences: Numbers, correct: Numbers, *, n_bins: int = 15
     Raises:
         ValueError: nothing given, unequal lengths, or confidences outside 0 to 1.
     """
-    confidences, correct = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
+    check_at_least(1, n_bins=n_bins)
+    confidences, correct = as_numbers(confidences, "confidences"), as_numbers(correct, "correct")
     if confidences.shape != correct.shape or confidences.ndim != 1 or confidences.size == 0:
         raise ValueError(
             f"wanted two lists of one length, got shapes {confidences.shape} and {correct.shape}"
@@ -100,11 +105,19 @@ def plot_probabilities(
     Raises:
         ValueError: the rows differ in length, or one of them is no distribution.
     """
-    table = np.array([np.asarray(row, dtype=float) for row in rows.values()])
+    check_at_least(1, top=top)
+    lines = [as_numbers(row, name) for name, row in rows.items()]
+    require(
+        len({line.shape for line in lines}) <= 1,
+        "wanted one or more rows of probabilities, all of one length",
+    )
+    table = np.array(lines)
     if table.ndim != 2 or table.shape[1] == 0:
         raise ValueError("wanted one or more rows of probabilities, all of one length")
     if table.min() < 0 or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
         raise ValueError(f"each row of probabilities sums to 1, got {table.sum(axis=1).round(3).tolist()}")
+    fits = names is None or len(names) == table.shape[1]
+    require(fits, f"names: wanted one for each of {table.shape[1]} entries, got {describe(names)}")
     shown = np.arange(table.shape[1]) if top is None else np.argsort(-table[0], kind="stable")[:top]
     labels = [str(i) if names is None else names[i] for i in shown]
     drawing, grid = figure(2.9)
@@ -141,6 +154,13 @@ def plot_sphere(
     Raises:
         ValueError: points are not (m 3), or one lies at the centre and has no direction.
     """
+    require(bool(clouds), "clouds is empty: wanted points to show")
+    for title, points in clouds.items():
+        fits = groups is None or len(groups) == len(points)
+        require(
+            fits,
+            f"groups: wanted a number for each of {len(points)} points of {title!r}, got {describe(groups)}",
+        )
     drawing = Figure(figsize=(WIDTH, WIDTH / max(len(clouds), 1.4) + 0.3))
     for i, (title, points) in enumerate(clouds.items()):
         axes = drawing.add_subplot(1, len(clouds), i + 1)
@@ -161,10 +181,11 @@ def unit_rows(points: Numbers) -> np.ndarray:
     Raises:
         ValueError: the shape is wrong, or a point has no direction.
     """
-    points = np.asarray(points, dtype=float)
-    lengths = np.linalg.norm(points, axis=-1, keepdims=True)
-    if points.ndim != 2 or points.shape[1] != 3 or not np.all(lengths > 0):
-        raise ValueError(f"wanted points (m 3), none of them at the centre, got shape {points.shape}")
+    points = as_numbers(points, "points")
+    good = points.ndim == 2 and points.shape[1] == 3 and bool(np.isfinite(points).all())
+    lengths = np.linalg.norm(points, axis=-1, keepdims=True) if good else np.zeros(1)
+    good = good and bool((lengths > 0).all())
+    require(good, f"wanted points (m 3), finite and none at the centre, got shape {points.shape}")
     return points / lengths
 
 

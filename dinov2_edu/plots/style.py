@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
 
+from dinov2_edu.door import check_above_zero, check_at_least, checked, describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.pictures import read_rgb
 
@@ -107,8 +108,9 @@ def use() -> None:
 
 
 def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Make a function draw in the book's style and leave matplotlib's global settings alone."""
+    """Hold a function to its annotations, and make it draw in the book's style without a change to matplotlib's own."""
 
+    @checked
     @wraps(draw)
     def in_style(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         with mpl.rc_context(STYLE):
@@ -132,6 +134,8 @@ def figure(
     Returns:
         The figure and its axes, an array of shape (rows, columns).
     """
+    check_above_zero(height=height)
+    check_at_least(1, rows=rows, columns=columns)
     drawing = Figure(figsize=(WIDTH, height))
     drawing.photo = photo
     return drawing, drawing.subplots(rows, columns, squeeze=False, **options)
@@ -180,6 +184,18 @@ def draw_series(axes: Axes, series: dict[str, Series]) -> None:
         )
 
 
+def as_numbers(values: Numbers, name: str) -> np.ndarray:
+    """Turn an array, a list or a CPU tensor of numbers into float64.
+
+    Raises:
+        ValueError: not numbers, or rows of different lengths.
+    """
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: wanted an array of numbers, got {describe(values)}") from error
+
+
 def split_series(values: Series) -> tuple[np.ndarray, np.ndarray]:
     """Turn y values or a pair (x, y) into the two arrays; x counts from 0 where it is not given.
 
@@ -187,10 +203,10 @@ def split_series(values: Series) -> tuple[np.ndarray, np.ndarray]:
         ValueError: x and y differ in length, or there is nothing to draw.
     """
     pair = isinstance(values, tuple) and len(values) == 2 and np.ndim(values[0]) == 1
-    y = np.asarray(values[1] if pair else values, dtype=float)
-    x = np.asarray(values[0], dtype=float) if pair else np.arange(len(y))
-    if len(y) == 0 or len(x) != len(y):
-        raise ValueError(f"a series needs as many x as y values, and at least one: got {len(x)} and {len(y)}")
+    y = as_numbers(values[1] if pair else values, "a series")
+    x = as_numbers(values[0], "a series") if pair else np.arange(len(np.atleast_1d(y)))
+    fits = y.ndim == x.ndim == 1 and len(x) == len(y) > 0
+    require(fits, f"a series needs as many x as y values, and at least one: got {x.shape} and {y.shape}")
     return x, y
 
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
+from dinov2_edu.door import require
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.pictures import (
     Picture,
@@ -17,7 +18,7 @@ from dinov2_edu.plots.pictures import (
     picture_grid,
     show_picture,
 )
-from dinov2_edu.plots.style import WIDTH, Figure, Numbers, styled
+from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, styled
 
 
 @styled
@@ -69,7 +70,10 @@ def paired(boxes: Numbers, views: Pictures) -> list[tuple[np.ndarray, Picture]]:
     Raises:
         ValueError: not as many boxes (v 4) as views.
     """
-    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4)
+    boxes = as_numbers(boxes, "boxes")
+    boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+    fits = boxes.ndim == 2 and boxes.shape[1] == 4 and bool(np.isfinite(boxes).all())
+    require(fits, f"boxes: wanted finite numbers of shape (v, 4), got {boxes.shape}")
     if len(boxes) != len(views):
         raise ValueError(
             f"wanted one box (top, left, height, width) a view, got {len(boxes)} and {len(views)}"

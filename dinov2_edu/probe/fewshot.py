@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
+from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.probe.checks import check_pair
 from dinov2_edu.probe.knn import knn_accuracy
 from dinov2_edu.probe.logistic import logistic_probe
-from dinov2_edu.shapes import require
+from dinov2_edu.shapes import Labels
 
 
 class FewShotPoint(NamedTuple):
@@ -22,9 +23,10 @@ class FewShotPoint(NamedTuple):
     std: float
 
 
+@checked
 def few_shot_curve(
-    train: tuple[Float[Tensor, "n d"], Int[Tensor, " n"]],
-    test: tuple[Float[Tensor, "m d"], Int[Tensor, " m"]],
+    train: tuple[Float[Tensor, "n d"], Labels],
+    test: tuple[Float[Tensor, "m d"], Integer[Tensor, " m"]],
     *,
     generator: torch.Generator,
     labels_per_class: Sequence[int] = (1, 2, 5, 10),
@@ -48,8 +50,8 @@ def few_shot_curve(
     """
     check_pair(*train, *test)
     features, labels = train
-    require(method in ("logistic", "knn"), f'method must be "logistic" or "knn", got {method!r}')
-    require(n_draws >= 1, f"n_draws must be at least 1, got {n_draws}")
+    check_one_of(("logistic", "knn"), method=method)
+    check_at_least(1, n_draws=n_draws)
     good = len(labels_per_class) > 0 and min(labels_per_class) >= 1
     require(good, f"labels_per_class must hold numbers from 1, got {tuple(labels_per_class)!r}")
     members = [(labels == label).nonzero()[:, 0] for label in labels.unique()]

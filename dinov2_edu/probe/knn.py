@@ -1,17 +1,19 @@
 """Weighted k-nearest-neighbour probe: no training, the closest training features vote."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dinov2_edu.door import check_at_least, check_temperature, checked, require
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows
 from dinov2_edu.probe.report import ProbeReport, make_report
-from dinov2_edu.shapes import check_temperature, require
+from dinov2_edu.shapes import Labels
 
 _SIMILARITIES_AT_ONCE = 2**24  # 64 MB of float32
 
 
+@checked
 @torch.no_grad()
 def nearest(
     train: Float[Tensor, "n d"], queries: Float[Tensor, "m d"], k: int
@@ -31,10 +33,6 @@ def nearest(
     """
     check_rows(train, "training features")
     check_rows(queries, "query features")
-    require(
-        train.shape[1] == queries.shape[1],
-        f"training rows are {train.shape[1]} wide, queries {queries.shape[1]}",
-    )
     require(1 <= k <= len(train), f"k must lie in 1 to {len(train)}, the number of training rows; got {k}")
     directions = normalize(train.float(), dim=1).T
     chunk = max(1, _SIMILARITIES_AT_ONCE // len(train))
@@ -42,9 +40,10 @@ def nearest(
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
+@checked
 def knn_predict(
     train: Float[Tensor, "n d"],
-    labels: Int[Tensor, " n"],
+    labels: Labels,
     test: Float[Tensor, "m d"],
     k: int = 20,
     temperature: float = 0.07,
@@ -70,7 +69,8 @@ def knn_predict(
     """
     check_labelled(train, labels, "training")
     check_temperature(temperature)
-    similarities, indices = nearest(train, test, min(k, len(train)) if k >= 1 else k)
+    check_at_least(1, k=k)
+    similarities, indices = nearest(train, test, min(k, len(train)))
     # Less the largest: the same shares, and no overflow at small temperatures.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()
     votes = weights.new_zeros(len(test), int(labels.max()) + 1)
@@ -78,11 +78,12 @@ def knn_predict(
     return votes / votes.sum(dim=1, keepdim=True)
 
 
+@checked
 def knn_accuracy(
     train: Float[Tensor, "n d"],
-    train_labels: Int[Tensor, " n"],
+    train_labels: Labels,
     test: Float[Tensor, "m d"],
-    test_labels: Int[Tensor, " m"],
+    test_labels: Integer[Tensor, " m"],
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
@@ -96,11 +97,12 @@ def knn_accuracy(
     return float((votes.argmax(dim=1) == test_labels.to(votes.device)).double().mean())
 
 
+@checked
 def knn_report(
     train: Float[Tensor, "n d"],
-    train_labels: Int[Tensor, " n"],
+    train_labels: Labels,
     test: Float[Tensor, "m d"],
-    test_labels: Int[Tensor, " m"],
+    test_labels: Integer[Tensor, " m"],
     class_names: tuple[str, ...] = (),
     k: int = 20,
 ) -> ProbeReport:

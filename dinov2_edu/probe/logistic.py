@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from dinov2_edu.door import check_above_zero, checked, require
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows, check_training
 from dinov2_edu.probe.report import ProbeReport, make_report
-from dinov2_edu.shapes import require
+from dinov2_edu.shapes import Labels
 
 C_GRID = tuple(float(c) for c in np.logspace(-6, 5, 45))
 """The 45 values of C that the official evaluation tries, on features that it does not standardise."""
@@ -65,6 +66,7 @@ class LogisticProbe:
     seconds: float
     notes: tuple[str, ...]
 
+    @checked
     def probabilities(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
         """Probability of each class, from 0 to the largest training label; 0 for one never seen.
 
@@ -80,8 +82,9 @@ class LogisticProbe:
         probabilities[:, torch.from_numpy(classes)] = torch.from_numpy(found).float()
         return probabilities
 
+    @checked
     def report(
-        self, features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], class_names: tuple[str, ...] = ()
+        self, features: Float[Tensor, "n d"], labels: Labels, class_names: tuple[str, ...] = ()
     ) -> ProbeReport:
         """Classify test rows and compare with their labels.
 
@@ -95,14 +98,15 @@ class LogisticProbe:
         return make_report(self.probabilities(features), labels, class_names, method, self.notes)
 
 
+@checked
 def logistic_probe(
     train: Float[Tensor, "n d"],
-    labels: Int[Tensor, " n"],
+    labels: Labels,
     *,
     c: float | None = None,
     c_grid: Sequence[float] = SHORT_C_GRID,
     generator: torch.Generator | None = None,
-    test: tuple[Float[Tensor, "m d"], Int[Tensor, " m"]] | None = None,
+    test: tuple[Float[Tensor, "m d"], Integer[Tensor, " m"]] | None = None,
 ) -> LogisticProbe:
     """Fit scikit-learn's logistic regression: C is chosen on a held-out tenth, then all rows are fitted.
 
@@ -134,7 +138,7 @@ def logistic_probe(
         beside = None if test is None else (_numpy(test[0]), test[1].cpu().numpy())
         c, trials, start = _choose_c(rows, classes, c_grid, generator, beside)
         start = _carried_over(start, mean, std)
-    require(c > 0, f"C must be above 0, got {c!r}")
+    check_above_zero(c=c)
     classifier, converged = _fit((rows - mean) / std, classes, c, start)
     notes = []
     if not converged:

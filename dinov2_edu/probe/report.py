@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinov2_edu.shapes import describe, require
+from dinov2_edu.door import check_above_zero, checked, require
+from dinov2_edu.shapes import Labels, check_probs
 
 
+@checked
 def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     """Where the true share of successes lies: Wilson's score interval, 95 % with the default `z`.
 
@@ -22,6 +24,7 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, f
         total >= 1 and 0 <= correct <= total,
         f"wanted 0 <= correct <= total and total >= 1, got {correct} of {total}",
     )
+    check_above_zero(z=z)
     share = correct / total
     centre = share + z**2 / (2 * total)
     reach = z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
@@ -30,6 +33,10 @@ def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, f
     low = 0.0 if correct == 0 else (centre - reach) / scale
     high = 1.0 if correct == total else (centre + reach) / scale
     return low, high
+
+
+MOST_CLASSES = 10_000
+"""Classes of a report: its table of mix-ups has a row and a column for each."""
 
 
 class Calibration(NamedTuple):
@@ -122,9 +129,10 @@ class ProbeReport:
         )
 
 
+@checked
 def make_report(
     probabilities: Float[Tensor, "n classes"],
-    labels: Int[Tensor, " n"],
+    labels: Labels,
     class_names: tuple[str, ...] = (),
     method: str = "probe",
     notes: tuple[str, ...] = (),
@@ -141,15 +149,13 @@ def make_report(
     Raises:
         ValueError: shapes that do not fit, or a label beyond the classes.
     """
-    fits = probabilities.ndim == 2 and labels.shape == (len(probabilities),) and len(labels) > 0
-    require(
-        fits,
-        "wanted probabilities (n, classes) and labels (n,), "
-        f"got {describe(probabilities)} and {describe(labels)}",
-    )
+    require(probabilities.numel() > 0, "wanted at least one row to report on and one class, got none")
+    require(bool(probabilities.isfinite().all()), "probabilities hold numbers that are not finite")
+    check_probs(probabilities, "probabilities")
     n_classes = max(probabilities.shape[1], len(class_names))
     names = tuple(class_names) or tuple(str(label) for label in range(n_classes))
     require(len(names) == n_classes, f"{len(names)} class names for {n_classes} classes")
+    require(n_classes <= MOST_CLASSES, f"{n_classes} classes: at most {MOST_CLASSES} can be set side by side")
     inside = 0 <= int(labels.min()) and int(labels.max()) < n_classes
     require(
         inside, f"labels must lie in 0 to {n_classes - 1}, got {int(labels.min())} to {int(labels.max())}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dinov2_edu.shapes import require
+from dinov2_edu.door import require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.state import TrainState, build_state
 

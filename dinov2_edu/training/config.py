@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from dinov2_edu.crops import CropConfig, small_image_crops
-from dinov2_edu.shapes import check_probability, check_temperature, require
+from dinov2_edu.door import check_probability, check_temperature, require
 from dinov2_edu.vit import ViTConfig
 
 TARGETS = ("centering", "sinkhorn", "none")

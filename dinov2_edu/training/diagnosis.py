@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dinov2_edu.shapes import require
+from dinov2_edu.door import require
 
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""

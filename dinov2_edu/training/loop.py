@@ -13,7 +13,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dinov2_edu.shapes import ByteImages, check_images, require
+from dinov2_edu.door import require
+from dinov2_edu.shapes import ByteImages, check_images
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import MIN_MUTUAL_INFORMATION, diagnose

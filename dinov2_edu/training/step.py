@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dinov2_edu.crops import Views, multi_crop
+from dinov2_edu.door import require
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.losses import (
     center_targets,
@@ -21,7 +22,7 @@ from dinov2_edu.losses import (
     update_center,
 )
 from dinov2_edu.masking import mask_batch
-from dinov2_edu.shapes import ByteImages, require
+from dinov2_edu.shapes import ByteImages
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.network import CropMasks, GlobalCrops, LocalCrops, Outputs
 from dinov2_edu.training.processes import (

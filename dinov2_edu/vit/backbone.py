@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from dinov2_edu.door import checked, describe, require
 from dinov2_edu.shapes import (
     AttentionMaps,
     ClassTokens,
@@ -18,10 +19,7 @@ from dinov2_edu.shapes import (
     PatchMask,
     PatchTokens,
     check_float_images,
-    checked,
-    describe,
     in_graph,
-    require,
 )
 from dinov2_edu.vit.block import Block, PatchEmbed
 from dinov2_edu.vit.config import ViTConfig

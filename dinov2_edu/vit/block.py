@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens, checked, require
+from dinov2_edu.door import checked, require
+from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens
 from dinov2_edu.vit.config import ViTConfig
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from dinov2_edu.shapes import checked
+from dinov2_edu.door import checked
 
 
 @checked

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from dinov2_edu.data.remote import mirrored
+from dinov2_edu.door import require
 from dinov2_edu.files import local_path
-from dinov2_edu.shapes import require
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
 from dinov2_edu.weights.book import read_book_checkpoint
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from dinov2_edu.door import require
 from dinov2_edu.files import local_path, write_whole
-from dinov2_edu.shapes import require
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
 from dinov2_edu.weights.reading import read_weights

@@ -7,7 +7,7 @@ import torch
 
 from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.remote import RemoteFile, mirrored, shown
-from dinov2_edu.shapes import require
+from dinov2_edu.door import require
 from dinov2_edu.vit import ViTConfig
 from dinov2_edu.weights.errors import WeightsUnavailable
 

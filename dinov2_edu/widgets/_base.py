@@ -20,6 +20,7 @@ from IPython.display import HTML, display
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from dinov2_edu.door import checked
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.pictures import Picture, read_rgb
 
@@ -121,6 +122,12 @@ class BookWidget(anywidget.AnyWidget):
     Raises:
         ValueError: a still figure without words for it, or a starting value that the widget does not have.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Hold what each control is made from to the annotations of its constructor."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     _css = stylesheet()
     has_still = traitlets.Bool(False).tag(sync=True)

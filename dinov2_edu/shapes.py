@@ -1,88 +1,50 @@
-"""What a shape cannot say: ranges, sums, channel order. Each check is named after what it wants."""
+"""The axis letters, the tensor aliases used in every signature, and the checks of images and probabilities.
+
+Axes:
+    b  images (or crops of images) in a batch     v  views of one image
+    n  patches of one image                       t  tokens of one image: class token, registers, patches
+    d  width of a token                           h  attention heads
+    k  prototypes                                 p  side of a patch in pixels
+    m  rows gathered from a batch, such as all masked patches
+
+Images are `b c height width`. Masks are boolean and True means masked.
+"""
 
 import math
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from dinov2_edu.shapes.door import in_graph
-from dinov2_edu.shapes.words import describe
+from dinov2_edu.door import describe, require
+
+Images = Float[Tensor, "b c height width"]
+ByteImages = UInt8[Tensor, "b c height width"]
+PatchMask = Bool[Tensor, "b n"]
+ClassTokens = Float[Tensor, "b d"]
+PatchTokens = Float[Tensor, "b n d"]
+AttentionMaps = Float[Tensor, "b h t t"]
+Logits = Float[Tensor, "*batch k"]
+Probs = Float[Tensor, "*batch k"]
+Boxes = Float[Tensor, "b top_left_height_width=4"]
+Labels = Integer[Tensor, " n"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Channel means (red, green, blue; images in 0 to 1) that every official model was trained with."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel standard deviations that go with `IMAGENET_MEAN`."""
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise a ValueError with `message` unless `condition` holds."""
-    if not condition:
-        raise ValueError(message)
+def in_graph() -> bool:
+    """Whether this call is being compiled, exported or traced."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def can_look(values: Tensor) -> bool:
     """Whether numbers can be looked at without a cost: not on a GPU, which would stall, nor while a graph is made."""
     return values.device.type == "cpu" and not in_graph()
-
-
-def check_at_least(low: float, **numbers: float | None) -> None:
-    """Refuse a number, given by its name, that is below `low`; None passes.
-
-    Raises:
-        ValueError: a number below `low`, or not a number.
-    """
-    for name, number in numbers.items():
-        require(number is None or number >= low, f"{name} must be at least {low}, got {number!r}")
-
-
-def check_above_zero(**numbers: float | None) -> None:
-    """Refuse a number, given by its name, that is not above 0 and finite; None passes.
-
-    Raises:
-        ValueError: a number that is zero, negative, infinite or not a number.
-    """
-    for name, number in numbers.items():
-        good = number is None or 0 < number < math.inf
-        require(good, f"{name} must be a finite number above 0, got {number!r}")
-
-
-def check_probability(value: float, name: str) -> None:
-    """Refuse a number outside 0 to 1.
-
-    Raises:
-        ValueError: the value is below 0, above 1 or not a number.
-    """
-    require(0 <= value <= 1, f"{name} must lie between 0 and 1, got {value!r}")
-
-
-def check_one_of(choices: Any, **values: Any) -> None:
-    """Refuse a value, given by its name, that is none of the choices.
-
-    Raises:
-        ValueError: the value is none of them.
-    """
-    for name, value in values.items():
-        words = " or ".join(repr(choice) for choice in choices)
-        require(value in tuple(choices), f"{name} must be {words}, got {describe(value)}")
-
-
-def check_range(bounds: tuple[float, float], name: str, *, low: float = 0.0, high: float = math.inf) -> None:
-    """Refuse a pair that is not two numbers in rising order above `low` and up to `high`.
-
-    Raises:
-        ValueError: reversed, at or below `low`, above `high`, or infinite.
-    """
-    first, last = bounds
-    require(first <= last, f"{name} must be (low, high) in this order, got {bounds!r}: swap them")
-    ends = "" if high == math.inf else f" and at most {high:g}"
-    good = low < first and last <= high and last < math.inf
-    require(good, f"{name} must be two finite numbers above {low:g}{ends}, got {bounds!r}")
-
-
-def check_temperature(temperature: float, name: str = "temperature") -> None:
-    """Refuse a temperature that is not a finite number above 0.
-
-    Raises:
-        ValueError: the temperature is zero, negative, infinite or not a number.
-    """
-    good = 0 < temperature < math.inf
-    require(good, f"{name} must be a finite number above 0 (such as 0.07), got {temperature!r}")
 
 
 def check_probs(probs: Tensor, name: str) -> None:

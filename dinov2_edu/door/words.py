@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
-import torch
 from jaxtyping import AbstractArray
 from PIL import Image
-from torch import Tensor
 
 LONGEST = 160
 """Characters of a description: enough for a list of shapes, and never a list of a thousand labels."""
@@ -25,8 +23,14 @@ _NAMES = {
     str: "a string",
     None: "None",
 }
-_NAMES |= {type(None): "None", Callable: "a function", torch.Generator: "a torch.Generator"}
+_NAMES |= {type(None): "None", Callable: "a function"}
 _NAMES |= {Image.Image: "a PIL picture", os.PathLike: "a path", Path: "a path", np.ndarray: "a numpy array"}
+_TORCH = {
+    "Generator": "torch.Generator",
+    "Module": "torch.nn.Module",
+    "device": "torch.device",
+    "dtype": "torch.dtype",
+}
 _PLURALS = {
     "a finite number": "finite numbers",
     "a whole number": "whole numbers",
@@ -44,27 +48,34 @@ _AXES = {
     "c": "channels",
 }
 _AXES |= {"m": "rows"}
-_KINDS = (("bool", "bool"), ("uint8", "uint8"), ("float16", "floating-point"), ("int64", "integer"))
+_KINDS = (("bool", "bool"), ("int64", "integer"), ("uint8", "uint8"), ("float16", "floating-point"))
 
 
 def describe(value: Any) -> str:
     """Say in a few words what a value is: a tensor's dtype and shape, a list's length, a type, never a long text."""
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         text = f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     elif isinstance(value, np.ndarray):
         text = f"a {value.dtype} array of shape {value.shape}"
+    elif isinstance(value, tuple) and len(value) == 2 and all(map(_is_tensor, value)):
+        text = f"({describe(value[0])}, {describe(value[1])})"
     elif isinstance(value, (list, tuple)) and (shapes := _shapes(value)):
         text = f"a {type(value).__name__} of tensors of shapes {shapes[1:-1]}"
-    elif isinstance(value, torch.nn.Module) or callable(value):
+    elif callable(value):  # a network, a function, a class
         text = f"{getattr(value, '__name__', type(value).__name__)} ({type(value).__name__})"
     else:
         text = f"{_SHORT.repr(value)} ({type(value).__name__})"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
+def _is_tensor(value: Any) -> bool:
+    """Whether it is a tensor of torch, which need not be loaded to know that."""
+    return str(getattr(value, "dtype", "")).startswith("torch.") and hasattr(value, "shape")
+
+
 def _shapes(value: Any) -> str:
     """The shapes of a list of tensors, or of lists of them; "" where anything else is inside."""
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         return str(tuple(value.shape))
     inner = [_shapes(one) for one in value[:20]] if isinstance(value, (list, tuple)) else []
     return f"[{', '.join(inner)}]" if inner and all(inner) else ""
@@ -94,7 +105,8 @@ def wanted(hint: Any) -> str:
     if isinstance(origin, type) and issubclass(origin, Collection):
         return f"a {'tuple' if origin is tuple else 'list'} of {_several(inner[0])}"
     hint = origin or hint
-    return _NAMES.get(hint) or f"a {getattr(hint, '__name__', str(hint))}"
+    name = getattr(hint, "__name__", str(hint))
+    return _NAMES.get(hint) or f"a {_TORCH.get(name, name)}"
 
 
 def _several(hint: Any) -> str:
@@ -108,7 +120,7 @@ def _wanted_array(hint: Any) -> str:
     axes = [f"{axis}: {_AXES[axis]}" if axis in _AXES else _numbered(axis) for axis in axes]
     shape = f"({', '.join(axes)}{',' if len(axes) == 1 and axes[0] != '...' else ''})"
     polarity = ", True = masked" if kind == "bool" and axes[-1:] == ["n"] else ""
-    what = "tensor" if issubclass(hint.array_type, Tensor) else "array"
+    what = "array" if hint.array_type is np.ndarray else "tensor"
     return f"{'an' if kind == 'integer' else 'a'} {kind} {what} of shape {shape}{polarity}"
 
 
@@ -123,20 +135,23 @@ def advice(value: Any, hint: Any) -> str:
     arrays = [
         one for one in (hint, *get_args(hint)) if isinstance(one, type) and issubclass(one, AbstractArray)
     ]
-    if arrays and issubclass(arrays[0].array_type, Tensor) and isinstance(value, (np.ndarray, list)):
+    if arrays and arrays[0].array_type is not np.ndarray and isinstance(value, (np.ndarray, list)):
         return (
             ""
             if isinstance(value, list) and list in map(get_origin, get_args(hint))
             else ": use torch.as_tensor"
         )
-    if arrays and isinstance(value, Tensor):
+    if arrays and _is_tensor(value):
         return _advice_on_tensor(value, arrays)
-    if torch.Generator in (hint, *get_args(hint)) and isinstance(value, int):
+    if wanted(hint).startswith("a function"):
+        return ": hand over the function itself, without brackets"
+    names = [getattr(one, "__name__", "") for one in (hint, *get_args(hint))]
+    if "Generator" in names and isinstance(value, int):
         return f": use torch.Generator().manual_seed({value})"
     return ""
 
 
-def _advice_on_tensor(value: Tensor, hints: list[Any]) -> str:
+def _advice_on_tensor(value: Any, hints: list[Any]) -> str:
     ranks = {len(hint.dim_str.split()) for hint in hints}
     pictures = any(hint.dim_str.endswith("height width") for hint in hints)
     kinds = {kind for hint in hints for kind in hint.dtypes}
@@ -144,7 +159,7 @@ def _advice_on_tensor(value: Tensor, hints: list[Any]) -> str:
         return ": add the batch axis with images[None]"
     if value.is_complex() or str(value.dtype).removeprefix("torch.") in kinds:
         return ""
-    if pictures and value.dtype == torch.uint8:
+    if pictures and str(value.dtype) == "torch.uint8":
         return ": divide bytes by 255, then normalise"
     if pictures and kinds == {"uint8"} and value.is_floating_point():
         return ": use (255 * images).round().byte()"

@@ -11,6 +11,7 @@ and NaN for a number; and it takes 2.5 times as long a call.
 
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
@@ -18,22 +19,15 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
-import torch
 from jaxtyping import AbstractArray
-from torch import Tensor
 
-from dinov2_edu.shapes.words import advice, describe, wanted
+from dinov2_edu.door.words import advice, describe, wanted
 
 Axes = dict[str, Any]
 """What the arguments of a call have fixed so far: an axis's name to its length, `*batch` to several lengths."""
 
 Fits = Callable[[Any, Axes], bool]
 Door = TypeVar("Door", bound=Callable[..., Any])
-
-
-def in_graph() -> bool:
-    """Whether this call is being compiled, exported or traced."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def checked(function: Door) -> Door:
@@ -48,6 +42,7 @@ def checked(function: Door) -> Door:
         function.__init__ = checked(function.__init__)  # type: ignore[misc]
         function.__no_type_check__ = True  # type: ignore[attr-defined]  # to other run-time checkers: it is done
         return function
+    torch = sys.modules.get("torch")  # figures and controls have doors too, and do without it
     parameters = list(inspect.signature(function).parameters.values())
     named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     positions = [one.name for one in named if one.kind is not one.KEYWORD_ONLY]
@@ -56,7 +51,7 @@ def checked(function: Door) -> Door:
 
     @wraps(function)
     def door(*args: Any, **kwargs: Any) -> Any:
-        if not in_graph():
+        if torch is None or not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             axes: Axes = {}
             given = dict(zip(positions, args, strict=False)) | kwargs
             for name, value in given.items():
@@ -154,9 +149,9 @@ def _array_test(hint: Any) -> Fits:
             f"the door cannot read the axes {hint.dim_str!r}: wanted names, numbers, or *name in front"
         )
     rank, array_type = len(sizes), hint.array_type
-    library = torch if issubclass(array_type, Tensor) else np
+    library = np if array_type is np.ndarray else sys.modules["torch"]
     kinds = {getattr(library, kind) for kind in hint.dtypes if hasattr(library, kind)}
-    kinds = kinds if library is torch else {np.dtype(kind) for kind in kinds}
+    kinds = {np.dtype(kind) for kind in kinds} if library is np else kinds
 
     def array_fits(value: Any, axes: Axes) -> bool:
         if not isinstance(value, array_type) or value.dtype not in kinds:
