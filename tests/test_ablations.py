@@ -1,5 +1,7 @@
 """The collapse laboratory: the recorded runs that the book shows, and the command that makes them."""
 
+import os
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,8 +9,9 @@ import pytest
 from tiny_training import TINY
 
 from dinov2_edu.data import patterns10
-from dinov2_edu.experiments import ablations
-from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES, ablation_run, load_runs, main, record
+from dinov2_edu.experiments import ablations, commands
+from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES, ablation_run, load_runs, record
+from dinov2_edu.training import loop as training_loop
 from dinov2_edu.training.config import TrainConfig
 
 VERDICTS = {
@@ -65,11 +68,30 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     assert TrainConfig.from_dict(again.config) == TrainConfig.from_dict(first.config)
     assert first.config["koleo_weight"] == 0.0 and "koleo" not in first.history
     before = (tmp_path / "no_koleo.json").stat().st_mtime_ns
-    main(["--folder", str(tmp_path), "--only", "no_koleo"])
+    assert commands.main(["ablations", "--folder", str(tmp_path), "--only", "no_koleo"]) == 0
     assert (tmp_path / "no_koleo.json").stat().st_mtime_ns == before
     assert "k-NN" in capsys.readouterr().out
-    main(["--folder", str(tmp_path), "--only", "full", "--steps", "4"])  # its own length gives way too
+    # Its own length gives way too.
+    commands.main(["ablations", "--folder", str(tmp_path), "--only", "full", "--steps", "4"])
     assert load_runs(["full"], folder=tmp_path)["full"].config["steps"] == 4
+
+
+def test_an_interrupted_run_is_not_recorded(tmp_path, monkeypatch, capsys):
+    """`fit` returns when it is interrupted, with a run that is whole but for its end."""
+    monkeypatch.setattr(
+        ablations, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
+    )
+    monkeypatch.setattr(ablations, "ablation_run", lambda: replace(TINY, steps=8))
+    step = training_loop.train_step
+
+    def interrupted_step(state, batch, generator):
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(state, batch, generator)
+
+    monkeypatch.setattr(training_loop, "train_step", interrupted_step)
+    assert commands.main(["ablations", "--folder", str(tmp_path)]) == commands.INTERRUPTED
+    assert not list(tmp_path.iterdir()) and "stopped" in capsys.readouterr().err
 
 
 @pytest.mark.bad_input

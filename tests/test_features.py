@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from tiny_features import SMALL, by_hand, counted_model, noise_pictures, options
 
+from dinov2_edu import numerics
 from dinov2_edu.features import extract_features, runner
 
 
@@ -67,7 +68,7 @@ def test_half_precision_keeps_the_direction(model, pictures):
 def test_precision_follows_the_chip(monkeypatch, bf16, amx, wanted):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
-    assert runner.best_precision(torch.device("cpu")) == wanted
+    assert numerics.best_precision(torch.device("cpu")) == wanted
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_precision_follows_the_chip(monkeypatch, bf16, amx, wanted):
 )
 def test_precision_follows_the_gpu(monkeypatch, capability, wanted):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert runner.best_precision(torch.device("cuda")) == wanted
+    assert numerics.best_precision(torch.device("cuda")) == wanted
 
 
 def test_features_that_are_not_finite_are_refused_and_not_kept(model, pictures, tmp_path):

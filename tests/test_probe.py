@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from dinov2_edu.data import DataUnavailable, ImageSet, patterns10
-from dinov2_edu.experiments import probe as command
-from dinov2_edu.experiments.study import run_study, study_preprocessings
+from dinov2_edu.experiments import commands, inputs
+from dinov2_edu.experiments.study_rows import run_study, study_preprocessings
 from dinov2_edu.experiments.study_text import study_summary, study_table
 from dinov2_edu.features import (
     CIFAR_MEAN,
@@ -485,7 +485,7 @@ def test_the_publishing_workflow_runs_the_study():
     steps = workflow["jobs"]["build"]["steps"]
     (step,) = [step for step in steps if "dinov2_edu study" in step.get("run", "")]
     line = next(line for line in step["run"].splitlines() if "dinov2_edu study" in line)
-    arguments = command._parser().parse_args(shlex.split(line.split("dinov2_edu study")[1].split(">")[0]))
+    arguments = commands.parse("study", shlex.split(line.split("dinov2_edu study")[1].split(">")[0]))
     assert arguments.weights == "vits14" and OFFICIAL_EVAL.size in arguments.sizes
     assert step["continue-on-error"]  # where the network gives no weights the book appears all the same
     uploaded = next(step for step in steps if "upload-pages" in step.get("uses", ""))["with"]["path"]
@@ -496,25 +496,28 @@ def test_the_publishing_workflow_runs_the_study():
 @pytest.fixture
 def at_hand(monkeypatch, backbone, sets, tmp_path):
     """The command with the toy backbone and small data in place of what would be loaded."""
-    monkeypatch.setattr(command, "available_backbone", lambda device: backbone)
+    monkeypatch.setattr(inputs, "available_backbone", lambda device: backbone)
 
     def some(split, n):
         whole = sets[0] if split == "train" else sets[1]
         return whole if n is None or n >= len(whole) else whole.subset(range(n))
 
-    monkeypatch.setattr(command, "cifar10_or_patterns", some)
+    monkeypatch.setattr(inputs, "cifar10_or_patterns", some)
     return ["--cache", str(tmp_path / "cache")]
 
 
 def test_command_probes_and_reports(at_hand, capsys):
-    assert command.main([*at_hand, "--limit", "50", "--sizes", "16"]) == 0
+    assert commands.main(["probe", *at_hand, "--limit", "50", "--size", "16"]) == 0
     out = capsys.readouterr().out
     assert "weighted k-NN" in out and "logistic regression, C = " in out and "of 50" in out
     assert "toy (width 16" in out and "sure and wrong" in out
 
 
 def test_command_probes_several_layers(at_hand, capsys, backbone, sets):
-    assert command.main([*at_hand, "--limit", "60", "--sizes", "16", "--c", "0.01", "--layers", "2"]) == 0
+    assert (
+        commands.main(["probe", *at_hand, "--limit", "60", "--size", "16", "--c", "0.01", "--layers", "2"])
+        == 0
+    )
     out = capsys.readouterr().out
     few = [sets[0].subset(range(60)), sets[1]]
     wide = ExtractOptions(n_layers=2, progress=False)
@@ -529,8 +532,8 @@ def test_command_probes_several_layers(at_hand, capsys, backbone, sets):
 
 def test_command_study_prints_weights_data_and_table(at_hand, capsys, tmp_path):
     cells = tmp_path / "cells.csv"
-    arguments = [*at_hand, "--study", "--sizes", "24", "--c", "0.01", "1", "--out", str(cells)]
-    assert command.main(arguments) == 0
+    arguments = ["study", *at_hand, "--sizes", "24", "--c", "0.01", "1", "--out", str(cells)]
+    assert commands.main(arguments) == 0
     out = capsys.readouterr().out
     assert (
         "Weights: toy. A toy stands in." in out
@@ -553,31 +556,36 @@ def test_command_on_own_folders(at_hand, capsys, tmp_path):
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     (tmp_path / "test" / "dark" / "0.png").write_bytes(b"broken")
     folders = ["--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
-    assert command.main([*at_hand, *folders]) == 2
+    assert commands.main(["probe", *at_hand, *folders]) == 2
     assert "0.png" in capsys.readouterr().err
-    assert command.main([*at_hand, *folders, "--skip-unreadable"]) == 0
+    assert commands.main(["probe", *at_hand, *folders, "--skip-unreadable"]) == 0
     out = capsys.readouterr().out
     assert "skipped" in out and "of 39" in out
-    assert command.main([*at_hand, *folders, "--limit", "10", "--skip-unreadable"]) == 0
+    assert commands.main(["probe", *at_hand, *folders, "--limit", "10", "--skip-unreadable"]) == 0
     assert "(part)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--limit", "0"], "--limit must be at least 1"),
+        (["--limit", "0"], "argument --limit: must be at least 1"),
         (["--train", "somewhere"], "go together"),
         (["--train", "no/folder", "--test", "no/folder"], "there is no folder no/folder"),
         (["--weights", "vits99"], "there is no backbone 'vits99'"),
-        (["--sizes", "17"], "not a multiple of the patch size"),
-        (["--precision", "int4"], "precision must be one of"),
+        (["--size", "17"], "--size 17 is not a multiple of the patch size"),
+        (["--precision", "int4"], "argument --precision: invalid choice"),
         (["--device", "warp"], "--device warp cannot be used here: Expected one of cpu, cuda"),
-        (["--layers", "0"], "n_layers must lie in 1 to 2"),
-        (["--c", "-1"], "above 0"),
+        (["--layers", "0"], "argument --layers: must be at least 1"),
+        (["--layers", "3"], "--layers must lie in 1 to 2 with toy, got 3"),
+        (["--c", "-1"], "--c takes finite numbers above 0"),
     ],
 )
 def test_command_refuses_with_a_sentence(at_hand, arguments, message, capsys):
-    assert command.main([*at_hand, *arguments]) == 2
+    try:
+        status = commands.main(["probe", *at_hand, *arguments])
+    except SystemExit as end:  # what argparse refuses
+        status = end.code
+    assert status == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
 
@@ -589,15 +597,15 @@ def test_command_says_when_data_is_missing_and_when_it_was_stopped(at_hand, monk
 
         return raising
 
-    monkeypatch.setattr(command, "cifar10_or_patterns", fail(DataUnavailable("no network")))
-    assert command.main(at_hand) == 2 and "no network" in capsys.readouterr().err
-    monkeypatch.setattr(command, "cifar10_or_patterns", fail(KeyboardInterrupt()))
-    assert command.main(at_hand) == 130 and "goes on from here" in capsys.readouterr().err
+    monkeypatch.setattr(inputs, "cifar10_or_patterns", fail(DataUnavailable("no network")))
+    assert commands.main(["probe", *at_hand]) == 2 and "no network" in capsys.readouterr().err
+    monkeypatch.setattr(inputs, "cifar10_or_patterns", fail(KeyboardInterrupt()))
+    assert commands.main(["probe", *at_hand]) == 130 and "goes on from here" in capsys.readouterr().err
 
 
 def test_a_size_that_does_not_fit_is_refused_before_anything_is_extracted(backbone, sets, monkeypatch):
     monkeypatch.setattr(
-        "dinov2_edu.experiments.study.extract_features", lambda *_, **__: pytest.fail("extracted first")
+        "dinov2_edu.experiments.study_rows.extract_features", lambda *_, **__: pytest.fail("extracted first")
     )
     with pytest.raises(ValueError, match="multiples of the patch size 8, got 17"):
         run_study(backbone.model, *sets, [Preprocessing(size=16), Preprocessing(size=17)])

@@ -1,5 +1,6 @@
 """A run on disk: whole or not at all, refused where it cannot be right, and begun from by another."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tiny_training import QUIET, TINY, byte_images, same, weights
 
 from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint, save_checkpoint, start_from
+from dinov2_edu.training.checkpoint import KEYS
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
@@ -20,9 +22,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"could not write .*checkpoint\.pt: the disk is full.*make room"):
         save_checkpoint(state, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_a_checkpoint_has_the_permissions_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(build_state(TINY), tmp_path / "checkpoint.pt")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "checkpoint.pt").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.bad_input
@@ -46,6 +58,125 @@ def test_a_missing_gpu_is_not_blamed_on_the_checkpoint(tmp_path):
         load_checkpoint(tmp_path / "checkpoint.pt", "cuda")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The file of a run of three steps with an evaluation."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = FitOptions(**QUIET, folder=folder, evaluate=lambda backbone: 0.5, evaluate_every=2)
+    fit(build_state(TINY), byte_images(), options, until=3)
+    return folder / "checkpoint.pt"
+
+
+def first_weight(content):
+    return content["student"]["backbone.cls_token"]
+
+
+def without(name):
+    return lambda content: content.pop(name)
+
+
+def put(*path, value):
+    def change(content):
+        for name in path[:-1]:
+            content = content[name]
+        content[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        *((without(name), f"lacks {name}: delete it") for name in KEYS),
+        (without("checksum"), "lacks checksum"),
+        (put("format", value=1), "no checkpoint of this version"),
+        (put("config", value=None), "its config makes no run"),
+        (put("config", "steps", value="many"), "its config makes no run"),
+        (
+            lambda content: content["config"].update(steps=2, warmup_steps=1),
+            "its step is 3, wanted a whole number from 0 to 2",
+        ),
+        (put("config", "batchsize", value=2), "its config makes no run .*no field batchsize"),
+        *((put("step", value=step), "its step is .*from 0 to 20") for step in (-1, 21, 2.0, True, "3", None)),
+        (put("step", value=2), r"steps do not rise up to 2"),
+        (put("step", value=4), "its checksum is another"),
+        (put("history", value=[1.0]), "its history is .* wanted lists"),
+        (put("history", "loss", value=[1.0, 2.0]), "2 values of 'loss' at 3 steps"),
+        (put("history", "loss", value=[1.0, 2.0, float("nan")]), "other than finite numbers under 'loss'"),
+        (put("history", "step", value=[1, 3, 2]), "steps do not rise"),
+        (put("history", "knn", value=[]), "0 values of 'knn' at 1 steps"),
+        (put("centers", value={}), "its centres lacks 'cls'|its centres lacks 'patch'"),
+        (put("centers", "cls", value=torch.zeros(3)), "its centres: 'cls' is a float32 tensor of shape"),
+        (put("centers", "cls", value=torch.full((32,), torch.inf)), "'cls' has a number that is not finite"),
+        (
+            lambda content: first_weight(content).fill_(torch.nan),
+            "its student: 'backbone.cls_token' has a number",
+        ),
+        (put("teacher", value={}), "its teacher lacks '"),
+        (
+            put("teacher", "more", value=torch.zeros(1)),
+            "its teacher has 'more', which its config does not make",
+        ),
+        (put("student", "backbone.cls_token", value=torch.zeros(1, 1, 24).half()), "is a float16 tensor"),
+        (
+            put("student", "backbone.cls_token", value=torch.zeros(1, 1, 24).to_sparse()),
+            "is a float32 tensor",
+        ),
+        (put("optimizer", value={}), "other groups of parameters"),
+        (put("optimizer", "state", value={}), "no moments of '"),
+        (
+            put("optimizer", "state", 0, "exp_avg", value=torch.full((1, 1, 24), torch.nan)),
+            "not finite|is a float32",
+        ),
+        (
+            lambda content: content["optimizer"]["state"][0]["exp_avg_sq"].fill_(-1.0),
+            "cannot be what 3 steps made",
+        ),
+        (lambda content: content["optimizer"]["state"][0]["step"].fill_(9.0), "cannot be what 3 steps made"),
+        (lambda content: content["optimizer"]["param_groups"].pop(), "other groups of parameters"),
+        (put("optimizer", "param_groups", 0, "betas", value=(0.0, 0.0)), "other groups of parameters"),
+        (
+            lambda content: first_weight(content).view(torch.uint8)[0, 0, 5].bitwise_xor_(1),
+            "its checksum is another",
+        ),
+        (put("data", value="other images"), "its checksum is another"),
+        (put("origin", value=3), "its origin is 3"),
+    ],
+)
+def test_a_checkpoint_that_no_run_wrote_is_refused(tmp_path, trained, change, says):
+    content = torch.load(trained, weights_only=True)
+    change(content)
+    path = tmp_path / "changed.pt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=says) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+
+
+def test_any_flipped_bit_of_the_numbers_is_found(tmp_path, trained):
+    """A bit in what is stored, not in its wrapping: zip archives are read without looking at their own checksums."""
+    whole = trained.read_bytes()
+    load_checkpoint(trained)
+    weights = torch.load(trained, weights_only=True)["teacher"]["backbone.blocks.1.mlp.fc1.weight"]
+    start = whole.index(weights.numpy().tobytes())
+    for byte, bit in ((0, 0), (weights.nbytes // 2, 3), (weights.nbytes - 1, 7)):
+        broken = bytearray(whole)
+        broken[start + byte] ^= 1 << bit
+        (tmp_path / "broken.pt").write_bytes(broken)
+        with pytest.raises(ValueError, match=r"checksum|not finite|cut short"):
+            load_checkpoint(tmp_path / "broken.pt")
+
+
+def test_a_loaded_run_is_ready_for_its_next_step(trained):
+    state = load_checkpoint(trained)
+    assert all(module.training for module in state.student.modules())
+    assert not any(module.training for module in state.teacher.modules())
+    assert all(weight.requires_grad for weight in state.student.parameters())
+    assert not any(weight.requires_grad for weight in state.teacher.parameters())
+    assert state.step == 3 and state.history["knn_step"] == [2] and state.data.startswith("8 x 3 x 16 x 16")
+
+
 def test_a_new_run_starts_where_another_ended():
     images = byte_images(24)
     first = fit(build_state(TINY), images, FitOptions(**QUIET), until=6)
@@ -61,6 +192,23 @@ def test_a_new_run_starts_where_another_ended():
     assert all(torch.equal(a, b) for a, b in zip(before, weights(first), strict=True)), (
         "the first is left alone"
     )
+
+
+@pytest.mark.parametrize(("before", "after"), [("sinkhorn", "centering"), ("centering", "sinkhorn")])
+def test_a_new_run_may_make_its_targets_in_another_way(before, after):
+    first = fit(build_state(replace(TINY, targets=before)), byte_images(), FitOptions(**QUIET), until=2)
+    second = start_from(first, replace(TINY, targets=after))
+    assert set(second.centers) == ({"cls", "patch"} if after == "centering" else set())
+    fit(second, byte_images(), FitOptions(**QUIET), until=2)
+
+
+@pytest.mark.bad_input
+def test_a_new_run_from_broken_weights_is_refused():
+    first = build_state(TINY)
+    with torch.no_grad():
+        first.teacher.backbone.norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match=r"start from: its teacher: 'backbone\.norm\.weight' has a number"):
+        start_from(first, TINY)
 
 
 @pytest.mark.bad_input

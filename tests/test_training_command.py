@@ -1,16 +1,19 @@
 """The commands: train, go on from a finished run, and make its backbone the book's own checkpoint."""
 
 import json
+import re
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_training import TINY
 
 from dinov2_edu.data import ImageSet
-from dinov2_edu.experiments import publish
+from dinov2_edu.experiments import commands, publish
 from dinov2_edu.experiments import train as train_command
-from dinov2_edu.training import build_state, load_checkpoint, start_from
+from dinov2_edu.training import FitOptions, build_state, load_checkpoint, start_from
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer
 from dinov2_edu.weights import load_state, read_book_checkpoint
 
@@ -37,8 +40,13 @@ def tiny_world(monkeypatch):
     monkeypatch.setattr(publish, "load_backbone", lambda name: VisionTransformer(TINY.vit).eval())
 
 
+def call(*words):
+    """A command's exit status."""
+    return commands.main([str(word) for word in words])
+
+
 def train(*words):
-    train_command.main([*map(str, words), "--device", "cpu"])
+    return call("train", *words, "--device", "cpu")
 
 
 def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_world, capsys, monkeypatch):
@@ -52,7 +60,7 @@ def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_w
     measured, measure = [], publish.measure
     monkeypatch.setattr(publish, "measure", lambda *given: measured.append(given[2]) or measure(*given))
 
-    publish.main([str(first), str(second), "--hours", "0.5", "--device", "a test", "--folder", str(assets)])
+    call("publish", first, second, "--hours", "0.5", "--device", "a test", "--folder", assets)
     printed = capsys.readouterr().out
     card = json.loads((assets / "book.json").read_text())
     assert set(card["accuracy"]) == {"book", "random weights", "raw pixels"}
@@ -83,12 +91,72 @@ def test_curves_of_the_card_are_thinned_and_end_where_the_run_ended():
 
 
 @pytest.mark.bad_input
-def test_runs_that_are_not_there_are_named(tmp_path, tiny_world):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
-        train("cifar10-second", tmp_path / "second", "--start-from", tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere"):
-        publish.main([str(tmp_path / "nowhere"), "--hours", "1", "--folder", str(tmp_path / "assets")])
+def test_runs_that_are_not_there_are_named(tmp_path, tiny_world, capsys):
+    nowhere = tmp_path / "nowhere"
+    assert train("cifar10-second", tmp_path / "second", "--start-from", nowhere) == 2
+    assert f"no checkpoint at {nowhere}" in capsys.readouterr().err
+    assert call("publish", nowhere, "--hours", "1", "--folder", tmp_path / "assets") == 2
+    assert f"no checkpoint at {nowhere}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_used_folder_goes_on_with_its_own_run_alone(tmp_path, tiny_world, capsys, monkeypatch):
+    """Another preset, length, seed, start or data is refused, with the field and both values."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train("cifar10", first, "--steps", 6, "--seed", 7, "--until", 3) == 0
+    assert train("cifar10-second", second, "--start-from", first) == 0
+    capsys.readouterr()
+    kept = (first / "checkpoint.pt").read_bytes()
+    for words, says in (
+        (["cifar10-second", first], "crops.global_size is 16 there, and 32 is asked for"),
+        (["cifar10", first, "--steps", 8], "steps is 6 there, and 8 is asked for"),
+        (["cifar10", first, "--seed", 8], "seed is 7 there, and 8 is asked for"),
+        (["cifar10", first, "--precision", "bfloat16"], "precision is 'float32' there, and 'bfloat16'"),
+        (["cifar10", first, "--start-from", second], "--start-from is None there, and '"),
+    ):
+        assert train(*words) == 2
+        error = capsys.readouterr().err
+        assert says in error and f"{first} holds another run" in error and "Name another folder" in error
+    load = train_command.load_cifar10
+    monkeypatch.setattr(train_command, "load_cifar10", lambda split: load(split + "?"))
+    assert train("cifar10", first) == 2
+    error = capsys.readouterr().err
+    assert "learnt from other images (40 x 3 x 16 x 16 bytes, SHA-256" in error and "start_from" in error
+    assert (first / "checkpoint.pt").read_bytes() == kept
+    monkeypatch.setattr(train_command, "load_cifar10", load)
+    assert train("cifar10", first) == 0  # what is not asked for stays as it was begun
+    state = load_checkpoint(first / "checkpoint.pt")
+    assert (state.step, state.config.steps, state.config.seed) == (6, 6, 7)
+    assert train("cifar10-second", second, "--start-from", first) == 2, "the first run has gone on since"
+    assert re.search(r"--start-from is '\w{16}' there, and '\w{16}' is asked for", capsys.readouterr().err)
+
+
+@pytest.mark.bad_input
+def test_advice_names_options_that_are_there(tmp_path, tiny_world, capsys):
+    assert train("cifar10", tmp_path / "run", "--steps", TINY.warmup_steps) == 2
+    assert "error: --steps must be above the 2 steps of this run's warm-up, got 2" in capsys.readouterr().err
+    assert call("ablations", "--folder", tmp_path, "--only", "healthy", "--steps", 50) == 2
+    assert "--steps must be above the 60 steps" in capsys.readouterr().err
+    assert call("train", "cifar10", tmp_path / "run", "--device", "warp") == 2
+    assert "--device warp cannot be used here" in capsys.readouterr().err
+    for words in (["--steps", "0"], ["--seed", "-1"], ["--until", "x"], ["--checkpoint-every", "0"]):
+        with pytest.raises(SystemExit, match="2"):
+            train("cifar10", tmp_path / "run", *words)
+        assert f"error: argument {words[0]}: " in capsys.readouterr().err
+
+
+def test_an_interrupted_command_is_told_and_keeps_its_run(tmp_path, tiny_world, capsys, monkeypatch):
+    def interrupt(state):
+        if state.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "TerminalCurves", lambda: interrupt)
+    monkeypatch.setattr(train_command, "FitOptions", partial(FitOptions, log_every=1))
+    assert train("cifar10", tmp_path) == commands.INTERRUPTED
+    assert load_checkpoint(tmp_path / "checkpoint.pt").step == 2
+    monkeypatch.setattr(train_command, "load_cifar10", lambda split: interrupt(SimpleNamespace(step=2)))
+    assert train("cifar10", tmp_path) == commands.INTERRUPTED
+    assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_the_presets_of_the_book_fit_together():

@@ -27,6 +27,9 @@ def curves(entropy: float, mean: float, spread: float = 0.9, loss: float = 5.0) 
         (curves(0.5, 0.503), "constant"),
         (curves(0.4, 0.8, spread=0.01), "features"),
         (curves(0.4, 0.8, loss=float("nan")), "diverged"),
+        (curves(float("nan"), 0.8), "diverged"),
+        (curves(0.4, float("inf")), "diverged"),
+        (curves(0.4, 0.8, spread=float("nan")), "diverged"),
     ],
 )
 def test_the_diagnosis_names_the_collapse(history, name):
@@ -40,3 +43,6 @@ def test_the_diagnosis_names_the_collapse(history, name):
 def test_an_empty_history_is_refused():
     with pytest.raises(ValueError, match="history is empty"):
         diagnose({}, 512)
+    for name in curves(0.4, 0.8):
+        with pytest.raises(ValueError, match=f"lacks '{name}'"):
+            diagnose(curves(0.4, 0.8) | {name: []}, 512)

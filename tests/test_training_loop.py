@@ -1,11 +1,12 @@
 """The loop: the order of images, what is recorded, what is refused, and when a run stops itself."""
 
+import contextlib
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny_training import QUIET, TINY, byte_images, draw
+from tiny_training import QUIET, TINY, byte_images, draw, same
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.experiments.evaluation import knn_evaluator
@@ -18,7 +19,9 @@ from dinov2_edu.training import (
     save_checkpoint,
     train_step,
 )
-from dinov2_edu.training.loop import EpochOrder
+from dinov2_edu.training import loop as loop_module
+from dinov2_edu.training import state as state_module
+from dinov2_edu.training.streams import EpochOrder
 
 
 def test_every_image_once_an_epoch_in_a_new_order():
@@ -49,6 +52,49 @@ def test_the_same_seed_learns_the_same():
     )
     # ln 32 from DINO, half of it from iBOT (half the crops are masked), less or more KoLeo.
     assert losses[0] == pytest.approx(1.5 * math.log(32), rel=0.2)
+
+
+def test_what_the_caller_set_in_torch_changes_nothing():
+    """Autocast, another default dtype, inference mode and no gradients are the caller's; a run has its own."""
+    config = replace(TINY, steps=3, vit=replace(TINY.vit, drop_path=0.5))
+    batches = [draw(config, step) for step in range(3)]
+
+    def trained():
+        state = build_state(config)
+        for batch, generator in batches:
+            train_step(state, batch, torch.Generator().manual_seed(generator.initial_seed()))
+        return fit(build_state(config), byte_images(), FitOptions(**QUIET)), state
+
+    plain, stepped = trained()
+
+    def same_inside(context):
+        with context:
+            other, state = trained()
+        assert same(plain, other) and plain.history == other.history and same(stepped, state)
+
+    same_inside(torch.autocast("cpu", torch.bfloat16))
+    same_inside(torch.inference_mode())
+    same_inside(torch.no_grad())
+    torch.set_default_dtype(torch.float64)
+    try:
+        same_inside(contextlib.nullcontext())
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("chip", "wanted"), [("bfloat16", "bfloat16"), ("float16", "float32"), ("float32", "float32")]
+)
+def test_an_automatic_precision_is_recorded_as_what_it_became(chip, wanted, monkeypatch):
+    monkeypatch.setattr(state_module, "best_precision", lambda device: chip)
+    assert build_state(replace(TINY, precision="auto")).config.precision == wanted
+
+
+def test_a_process_needs_two_images_for_koleo(monkeypatch):
+    monkeypatch.setattr(loop_module, "world_size", lambda: 8)
+    with pytest.raises(ValueError, match="KoLeo needs at least 2 images a process, got 1"):
+        fit(build_state(TINY), byte_images())
 
 
 def test_learning_lowers_the_loss_on_one_batch():

@@ -1,6 +1,7 @@
 """A run that was stopped, killed or interrupted goes on to the same numbers."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,27 +44,87 @@ fit(state, byte_images(24), watch)
 """
 
 
+def start_run(folder: Path) -> subprocess.Popen:
+    """A process that trains in a folder and writes a line a step."""
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", RUN, str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_numbers(tmp_path):
     """SIGKILL at two points, which may lie inside a checkpoint's writing; the third start runs to the end."""
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
-
-    def start():
-        command = [sys.executable, "-c", RUN, str(tmp_path)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
     for n_steps, delay in ((1, 0.0), (6, 0.02)):
-        process = start()
+        process = start_run(tmp_path)
         for _ in range(n_steps):
             assert process.stdout.readline(), "the run did not come so far"
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert start().wait(timeout=120) == 0
+    assert start_run(tmp_path).wait(timeout=120) == 0
     resumed = load_checkpoint(tmp_path / "checkpoint.pt")
     assert same(fit(build_state(TINY), byte_images(24), FitOptions(**QUIET)), resumed)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == ["checkpoint.pt"]
+    kept = {path.name for path in tmp_path.iterdir() if path.suffix != ".part"}
+    assert "checkpoint.pt" in kept and kept <= {"checkpoint.pt", ".lock"}
+
+
+@pytest.mark.slow
+def test_a_terminated_run_is_kept_and_the_process_ends_by_the_signal(tmp_path):
+    process = start_run(tmp_path)
+    for _ in range(3):
+        assert process.stdout.readline(), "the run did not come so far"
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=120)[0]
+    last = int(re.search(r"interrupted after step (\d+)", told)[1])
+    assert process.returncode == -signal.SIGTERM and 3 <= last < TINY.steps
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state.step == last
+    assert same(fit(build_state(TINY), byte_images(24), FitOptions(**QUIET)), fit(state, byte_images(24)))
+
+
+def test_a_request_to_end_waits_for_the_step_and_then_ends(tmp_path, monkeypatch):
+    """As SIGTERM does in a process of its own; here a handler of the caller's stands in for the end."""
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    try:
+        watch = FitOptions(
+            **QUIET,
+            folder=tmp_path,
+            on_log=lambda state: state.step == 3 and os.kill(os.getpid(), signal.SIGTERM),
+        )
+        state = fit(build_state(TINY), byte_images(), watch)
+        assert ended == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert state.step == 3 == load_checkpoint(tmp_path / "checkpoint.pt").step
+
+
+@pytest.mark.parametrize("where", ["evaluate", "on_log"])
+def test_an_error_beside_the_step_loses_nothing(tmp_path, where):
+    """The checkpoint comes first; going on makes the evaluation up, so the histories are equal."""
+    images, failing = byte_images(24), [True]
+
+    def fail(_):
+        if failing:
+            raise RuntimeError("out of memory")
+        return 0.5
+
+    def options(**more):
+        evaluation = {"evaluate": lambda _: 0.5, "evaluate_every": 4, "checkpoint_every": 4}
+        return FitOptions(**QUIET, **(evaluation | more))
+
+    whole = fit(build_state(TINY), images, options())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        late = (lambda state: state.step >= 4 and fail(state)) if where == "on_log" else fail
+        fit(build_state(TINY), images, options(folder=tmp_path, **{where: late}))
+    resumed = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert resumed.step == 4
+    failing.clear()
+    fit(resumed, images, options(folder=tmp_path, **{where: fail}))
+    assert same(whole, resumed) and whole.history == resumed.history
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert kept.history == whole.history, "the last evaluation is in the file"
 
 
 def test_interrupting_keeps_what_was_learnt(tmp_path):

@@ -10,8 +10,7 @@ from tiny_training import QUIET, TINY, byte_images
 from dinov2_edu.training import FitOptions, build_state, draw_batch, fit, step_generator
 from dinov2_edu.training import step as step_module
 from dinov2_edu.training import streams as streams_module
-from dinov2_edu.training.loop import EpochOrder
-from dinov2_edu.training.streams import stream
+from dinov2_edu.training.streams import EpochOrder, stream
 from dinov2_edu.vit import block as block_module
 
 
@@ -64,7 +63,8 @@ def test_the_order_of_images_and_the_weights_come_from_streams_of_their_own():
 
 @pytest.mark.parametrize("step", [0, 5])
 def test_two_processes_draw_differently_and_share_one_order(monkeypatch, step):
-    draws, chosen = [], []
+    draws, chosen, whole = [], [], EpochOrder(24, TINY).batch(step)
+    monkeypatch.setattr(streams_module, "world_size", lambda: 2)
     for process in (0, 1):
         monkeypatch.setattr(streams_module, "rank", lambda process=process: process)
         generator = step_generator(TINY, step)
@@ -72,7 +72,9 @@ def test_two_processes_draw_differently_and_share_one_order(monkeypatch, step):
         chosen.append(EpochOrder(24, TINY).batch(step))
     assert not torch.equal(draws[0].global_crops, draws[1].global_crops)
     assert not torch.equal(draws[0].masks, draws[1].masks)
-    assert torch.equal(*chosen)  # of which each process takes every second
+    assert torch.equal(
+        torch.stack(chosen, dim=1).flatten(), whole
+    )  # each takes every second image of one batch
 
 
 def test_the_largest_seed_can_be_drawn_from():

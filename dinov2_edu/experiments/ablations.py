@@ -16,9 +16,11 @@ import torch
 
 from dinov2_edu.data import ImageSet, patterns10
 from dinov2_edu.door import require
+from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator
-from dinov2_edu.experiments.presets import patterns10_run
+from dinov2_edu.experiments.presets import patterns10_run, with_steps
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.files import write_whole
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import Diagnosis, diagnose
 from dinov2_edu.training.loop import FitOptions, fit
@@ -112,7 +114,16 @@ def load_runs(
 
 
 def record(name: str, config: TrainConfig, folder: Path, *, steps: int | None = None) -> RecordedRun:
-    """Train one experiment, cut to `steps` where they are given, and write its file."""
+    """Train one experiment, cut to `steps` where they are given, and write its file.
+
+    Raises:
+        ValueError: no more steps than its warm-up has.
+        KeyboardInterrupt: it was interrupted; nothing is written.
+    """
+    experiment = (STAGES | EXPERIMENTS)[name]
+    # After the change, because one experiment has a length of its own.
+    config = with_steps(experiment.change(config), steps)
+    say("drawing 12,000 pictures of Patterns10, which takes up to two minutes")
     train, test = patterns10(10_000), patterns10(2_000, split="test")
     watch = FitOptions(
         evaluate=knn_evaluator(train, test),
@@ -121,16 +132,13 @@ def record(name: str, config: TrainConfig, folder: Path, *, steps: int | None = 
         stop_on_collapse=False,
         progress=False,
     )
-    experiment = (STAGES | EXPERIMENTS)[name]
-    config = experiment.change(config)
-    if steps is not None:  # after the change: one experiment has a length of its own
-        config = replace(config, steps=steps)
     state = fit(build_state(config), train.images, watch)
+    if state.step < config.steps:  # fit keeps what it has when it is interrupted; this is no finished run
+        raise KeyboardInterrupt
     history = {key: [float(f"{value:.5g}") for value in values] for key, values in state.history.items()}
     features, labels = _final_features(state, test.subset(range(N_FEATURES)))
     run = RecordedRun(name, experiment.title, state.config.to_dict(), history, features, labels)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(vars(run)) + "\n")
+    write_whole(folder / f"{name}.json", json.dumps(vars(run)) + "\n")
     return run
 
 
@@ -144,24 +152,14 @@ def _final_features(state: TrainState, images: ImageSet) -> tuple[list[list[floa
     return np.round(unit @ axes.T, 3).tolist(), images.labels.tolist()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def run(options: argparse.Namespace) -> None:
     """Train what is not recorded yet and print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dinov2_edu ablations", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where the recorded runs are kept")
-    parser.add_argument("--steps", type=int, help="length of each run, to try the command out")
-    parser.add_argument("--only", choices=STAGES | EXPERIMENTS, help="train just this one")
-    options = parser.parse_args(arguments)
     names = [options.only] if options.only else list(STAGES | EXPERIMENTS)
+    folder = options.folder or RUNS_FOLDER
     for name in names:
-        if not (options.folder / f"{name}.json").is_file():
+        if not (folder / f"{name}.json").is_file():
             print(f"{name}: {(STAGES | EXPERIMENTS)[name].title}", flush=True)
-            record(name, ablation_run(), options.folder, steps=options.steps)
-    for name, run in load_runs(names, folder=options.folder).items():
-        accuracy = run.history["knn"][-1]
-        print(f"{name:>14}  k-NN {accuracy:6.1%}  {run.diagnosis.name}: {run.diagnosis.evidence}")
-
-
-if __name__ == "__main__":
-    main()
+            record(name, ablation_run(), folder, steps=options.steps)
+    for name, found in load_runs(names, folder=folder).items():
+        accuracy = found.history["knn"][-1]
+        print(f"{name:>14}  k-NN {accuracy:6.1%}  {found.diagnosis.name}: {found.diagnosis.evidence}")

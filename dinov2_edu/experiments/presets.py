@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from dinov2_edu.crops import small_image_crops
+from dinov2_edu.door import require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import BOOK_VIT, ViTConfig
 
@@ -92,6 +93,21 @@ def cifar10_second_run() -> TrainConfig:
         seed=1,
         steps=8000,
     )
+
+
+def with_steps(config: TrainConfig, steps: int | None) -> TrainConfig:
+    """A config cut or stretched to as many steps as a command's `--steps` asks for; as it is where that is None.
+
+    Raises:
+        ValueError: the warm-up leaves nothing of them.
+    """
+    if steps is None:
+        return config
+    require(
+        steps > config.warmup_steps,
+        f"--steps must be above the {config.warmup_steps} steps of this run's warm-up, got {steps}",
+    )
+    return replace(config, steps=steps)
 
 
 PRESETS = {

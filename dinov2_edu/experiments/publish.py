@@ -7,14 +7,15 @@ pixels, and written with its model card to the package's assets.
 import argparse
 import math
 import platform
-from pathlib import Path
 
 import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10
+from dinov2_edu.experiments.commands import say
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
 from dinov2_edu.training.checkpoint import load_checkpoint
+from dinov2_edu.training.folder import CHECKPOINT
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import ASSETS, load_backbone, save_book_checkpoint
@@ -85,28 +86,15 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
     }
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dinov2_edu publish", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="folders with checkpoint.pt, in order")
-    parser.add_argument("--hours", type=float, required=True, help="how long the runs took together")
-    parser.add_argument("--device", default=platform.machine(), help="what they ran on, in words")
-    parser.add_argument("--folder", type=Path, default=ASSETS, help="where book.safetensors is written")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
+def run(options: argparse.Namespace) -> None:
     """Measure, write, and print the accuracies."""
-    options = parse(arguments)
-    states = [load_checkpoint(run / "checkpoint.pt") for run in options.runs]
+    states = [load_checkpoint(folder / CHECKPOINT) for folder in options.runs]
+    say("reading CIFAR-10")
     train, test = load_cifar10("train"), load_cifar10("test")
     backbone = states[-1].teacher.backbone.half().float()  # what is measured is what will be read back
-    card = make_card(states, train, test, options.hours, options.device)
-    path = save_book_checkpoint(backbone, card, options.folder)
+    say("measuring the backbone, random weights and raw pixels")
+    card = make_card(states, train, test, options.hours, options.device or platform.machine())
+    path = save_book_checkpoint(backbone, card, options.folder or ASSETS)
     for name, accuracies in card["accuracy"].items():
         print(f"{name:>15}: " + ", ".join(f"{key} {value:.1%}" for key, value in accuracies.items()))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
 """What a study found, in words and numbers: the table, what each factor is worth, and a CSV file."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dinov2_edu.experiments.study import STATISTICS, StudyRow
+from dinov2_edu.experiments.study_rows import STATISTICS, StudyRow
+from dinov2_edu.files import write_whole
+from dinov2_edu.probe.logistic import Trial
 
 
 def study_table(rows: Sequence[StudyRow]) -> str:
@@ -108,31 +111,32 @@ def _mean_change(name: str, changes: Sequence[float]) -> str:
 
 def write_csv(rows: Sequence[StudyRow], path: str | Path) -> None:
     """Write a line for every preprocessing and C: accuracies from 0 to 1, and what each cost in seconds."""
-    with Path(path).open("w", newline="") as file:
-        writer = None
-        for row in rows:
-            how = row.preprocessing
-            for trial in row.probe.trials:
-                cell = {
-                    "statistics": row.statistics,
-                    "interpolation": how.interpolation,
-                    "antialias": how.antialias,
-                    "size": how.size,
-                    "resize": how.resize or how.size,
-                    "c": trial.c,
-                    "chosen": trial.c == row.probe.c,
-                    "held_out_accuracy": trial.accuracy,
-                    "test_accuracy": trial.test_accuracy,
-                    "fit_seconds": trial.seconds,
-                    "refit_test_accuracy": row.report.accuracy,
-                    "post_test_accuracy": row.post.accuracy,
-                    "post_fit_seconds": row.post.seconds,
-                    "post_iterations": row.post.iterations,
-                    "knn_accuracy": row.knn,
-                    "extract_seconds": row.extract_seconds,
-                    "provenance": row.provenance,
-                }
-                if writer is None:
-                    writer = csv.DictWriter(file, cell)
-                    writer.writeheader()
-                writer.writerow(cell)
+    cells = [_cell(row, trial) for row in rows for trial in row.probe.trials]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, cells[0])
+    writer.writeheader()
+    writer.writerows(cells)
+    write_whole(path, text.getvalue())
+
+
+def _cell(row: StudyRow, trial: Trial) -> dict[str, object]:
+    how = row.preprocessing
+    return {
+        "statistics": row.statistics,
+        "interpolation": how.interpolation,
+        "antialias": how.antialias,
+        "size": how.size,
+        "resize": how.resize or how.size,
+        "c": trial.c,
+        "chosen": trial.c == row.probe.c,
+        "held_out_accuracy": trial.accuracy,
+        "test_accuracy": trial.test_accuracy,
+        "fit_seconds": trial.seconds,
+        "refit_test_accuracy": row.report.accuracy,
+        "post_test_accuracy": row.post.accuracy,
+        "post_fit_seconds": row.post.seconds,
+        "post_iterations": row.post.iterations,
+        "knn_accuracy": row.knn,
+        "extract_seconds": row.extract_seconds,
+        "provenance": row.provenance,
+    }

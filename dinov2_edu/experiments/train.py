@@ -1,10 +1,11 @@
 """Train from the command line: `python -m dinov2_edu train patterns10 runs/first`.
 
-Run it again with the same folder and it goes on where it stopped. Under `torchrun --nproc-per-node N -m
-dinov2_edu.training ...` N processes share each batch.
+Run it again with the same folder and it goes on where it stopped. Under `torchrun --nproc-per-node N -m dinov2_edu
+train ...` N processes share each batch.
 """
 
 import argparse
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,87 +13,99 @@ from pathlib import Path
 import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10, patterns10
+from dinov2_edu.door import require
+from dinov2_edu.experiments.commands import INTERRUPTED, say
 from dinov2_edu.experiments.evaluation import knn_evaluator
-from dinov2_edu.experiments.presets import PRESETS
+from dinov2_edu.experiments.inputs import device_of
+from dinov2_edu.experiments.presets import PRESETS, with_steps
 from dinov2_edu.experiments.sparklines import TerminalCurves
-from dinov2_edu.training.checkpoint import load_checkpoint, start_from
+from dinov2_edu.files import write_whole
+from dinov2_edu.training.checkpoint import fingerprint_of, load_checkpoint, start_from
+from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import diagnose
+from dinov2_edu.training.folder import CHECKPOINT, hold_folder, say_differences
 from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.processes import process_group, rank
 from dinov2_edu.training.state import TrainState, build_state
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dinov2_edu train", description=__doc__.splitlines()[0])
-    parser.add_argument("preset", choices=sorted(PRESETS), help="which data, and which settings for it")
-    parser.add_argument(
-        "folder", type=Path, help="where checkpoint.pt and history.json are kept; resumes from there"
-    )
-    parser.add_argument("--steps", type=int, help="length of the run and of its schedules, of a new run")
-    parser.add_argument(
-        "--start-from",
-        type=Path,
-        metavar="FOLDER",
-        help="begin a new run with the networks of this finished one",
-    )
-    parser.add_argument("--until", type=int, help="stop after this step; run again to go on")
-    parser.add_argument("--seed", type=int, help="of a new run")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--checkpoint-every", type=int, default=500, help="steps between two checkpoints")
-    parser.add_argument("--evaluate-every", type=int, default=500, help="steps between two k-NN accuracies")
-    return parser.parse_args(arguments)
-
-
 def load_data(preset: str) -> tuple[ImageSet, ImageSet]:
     """The training and test images of a preset; labels serve evaluation alone."""
     if preset == "patterns10":
+        say("drawing 12,000 pictures of Patterns10, which takes up to two minutes")
         return patterns10(10_000), patterns10(2_000, split="test")
+    say("reading CIFAR-10")
     return load_cifar10("train"), load_cifar10("test")
 
 
-def start(options: argparse.Namespace, device: torch.device) -> TrainState:
-    """Resume from the folder, or begin a new run."""
-    checkpoint = options.folder / "checkpoint.pt"
-    if checkpoint.exists():
-        return load_checkpoint(checkpoint, device)
-    changes = {
-        name: getattr(options, name) for name in ("steps", "seed") if getattr(options, name) is not None
-    }
-    config = replace(PRESETS[options.preset](), **changes)
-    if options.start_from is None:
-        return build_state(config, device)
-    return start_from(load_checkpoint(options.start_from / "checkpoint.pt", device), config)
+def config_asked(options: argparse.Namespace) -> TrainConfig:
+    """The preset with the changes that were asked for.
+
+    Raises:
+        ValueError: `--steps` leaves nothing after the warm-up.
+    """
+    config = PRESETS[options.preset]()
+    changes = {name: getattr(options, name) for name in ("seed", "precision")}
+    config = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    return with_steps(config, options.steps)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def start(
+    options: argparse.Namespace,
+    folder: Path,
+    asked: TrainConfig,
+    previous: TrainState | None,
+    device: torch.device,
+) -> TrainState:
+    """Resume from the folder, or begin a new run, from the networks of `previous` where it is given.
+
+    Raises:
+        ValueError: the folder holds another run than the one asked for.
+    """
+    if not (folder / CHECKPOINT).exists():
+        return build_state(asked, device) if previous is None else start_from(previous, asked)
+    state = load_checkpoint(folder / CHECKPOINT, device)
+    differences = state.config.differences(asked)
+    for name in ("steps", "seed", "precision"):  # what was not asked for stays as it was begun
+        if getattr(options, name) in (None, "auto"):
+            differences.pop(name, None)
+    if previous is not None and state.origin != fingerprint_of(previous):
+        differences["--start-from"] = state.origin or None, fingerprint_of(previous)
+    require(not differences, say_differences(folder, differences))
+    return state
+
+
+def run(options: argparse.Namespace) -> int:
     """Train, keep the run, and say how it went."""
-    options = parse(arguments)
-    with process_group(options.device) as device:
+    asked, device = config_asked(options), options.device or device_of(None).type
+    device_of(device)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(process_group(device))
+        previous = options.start_from and load_checkpoint(options.start_from / CHECKPOINT, place)
+        folder = stack.enter_context(hold_folder(options.folder))
+        state = start(options, folder, asked, previous, place)
+        last = min(options.until or state.config.steps, state.config.steps)
         train, test = load_data(options.preset)
-        state = start(options, device)
-        watch = FitOptions(
+        say(f"training from step {state.step} to {last} of {state.config.steps} in {folder}")
+        follow = FitOptions(
             evaluate=knn_evaluator(train, test),
-            folder=options.folder,
+            folder=folder,
             checkpoint_every=options.checkpoint_every,
             evaluate_every=options.evaluate_every,
             on_log=TerminalCurves() if rank() == 0 else None,
         )
-        fit(state, train.images, watch, until=options.until)
+        fit(state, train.images, follow, until=options.until)
         if rank() == 0 and state.history:
-            report(state, options.folder)
+            report(state, folder)
+    return 0 if state.step >= last else INTERRUPTED
 
 
 def report(state: TrainState, folder: Path) -> None:
     """Write the curves as JSON and print the verdict."""
     content = {"config": state.config.to_dict(), "history": state.history}
-    (folder / "history.json").write_text(json.dumps(content))
+    write_whole(folder / "history.json", json.dumps(content))
     verdict = diagnose(state.history, state.config.n_prototypes)
     accuracy = f" k-NN {state.history['knn'][-1]:.1%}." if state.history.get("knn") else ""
     print(
         f"step {state.step} of {state.config.steps}: {verdict.name}.{accuracy} {verdict.evidence} {verdict.advice}"
     )
-
-
-if __name__ == "__main__":
-    main()

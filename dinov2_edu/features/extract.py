@@ -15,9 +15,9 @@ from dinov2_edu.door import require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
-from dinov2_edu.features.runner import PRECISIONS, Runner, best_precision, said_precision
+from dinov2_edu.features.runner import PRECISIONS, Runner, said_precision
 from dinov2_edu.features.sources import Pictures, as_pictures
-from dinov2_edu.numerics import torch_defaults
+from dinov2_edu.numerics import best_precision, torch_defaults
 from dinov2_edu.shapes import ClassTokens
 from dinov2_edu.vit import VisionTransformer, fingerprint
 

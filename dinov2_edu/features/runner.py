@@ -15,24 +15,6 @@ _TOKENS = {"cpu": 16 * 257, "cuda": 512 * 257}
 """Tokens in a batch, by device: on two cores 16 images of 224 pixels were measured best, more leave the cache."""
 
 
-def best_precision(device: torch.device) -> str:
-    """Half precision where the chip has units for it, else float32.
-
-    bfloat16 on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX; float16, which the official evaluation
-    uses, on the GPUs before (Volta, Turing: Colab's T4). Elsewhere half precision would be emulated, more
-    slowly than float32 is computed: on a CPU with AVX2 alone bfloat16 takes several times as long. Apple's
-    GPUs get float32, as nobody has measured the other.
-    """
-    if device.type == "cuda":
-        capability = torch.cuda.get_device_capability(device)
-        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
-    probes = [
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    ]
-    fast = device.type == "cpu" and any(probe is not None and probe() for probe in probes)
-    return "bfloat16" if fast else "float32"
-
-
 def said_precision(precision: str, device: torch.device) -> str:
     """What decides an extraction's numbers besides weights and input: "float32 on cpu", and how torch multiplies
     float32 matrices where the caller allows it fewer digits (`torch.set_float32_matmul_precision`)."""

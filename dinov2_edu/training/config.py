@@ -1,5 +1,6 @@
 """Every choice of a training run in one frozen place, refused before the first step if it makes no sense."""
 
+import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from dinov2_edu.door import check_probability, check_temperature, require
 from dinov2_edu.vit import ViTConfig
 
 TARGETS = ("centering", "sinkhorn", "none")
+PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class TrainConfig:
         freeze_last_layer_steps: steps in which the prototypes do not move.
         batch_size: images a step, over all processes.
         steps: optimiser steps of the whole run.
-        precision: "float32", or "bfloat16" for autocast.
+        precision: "float32", "bfloat16" for autocast, or "auto": bfloat16 where the chip has units for it. A run's own
+            config says which it became.
         compile: compile the blocks with `torch.compile`.
         seed: of the weights, the order of images, crops and masks.
 
@@ -84,36 +87,44 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("head_hidden", "head_bottleneck", "batch_size", "steps"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup_steps", "teacher_temperature_steps", "freeze_last_layer_steps"):
-            require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
-        require(
-            self.n_prototypes >= 2,
-            f"n_prototypes must be at least 2 (one leaves nothing to choose from), got {self.n_prototypes}",
-        )
-        require(
-            self.ibot_bottleneck is None or self.ibot_bottleneck >= 1,
-            f"ibot_bottleneck must be at least 1, or None, got {self.ibot_bottleneck}",
-        )
+        self._check_counts()
         require(self.targets in TARGETS, f"targets must be one of {TARGETS}, got {self.targets!r}")
         require(
-            self.precision in ("float32", "bfloat16"),
-            f'precision must be "float32" or "bfloat16", got {self.precision!r}',
+            self.precision in PRECISIONS,
+            f"precision must be one of {PRECISIONS}, got {self.precision!r}",
         )
         require(self.clip > 0, f"clip must be above 0, got {self.clip}")
-        require(0 <= self.seed < 2**32, f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
         self._check_weights()
         self._check_ranges()
+        channels = self.vit.in_channels
+        require(channels == 3, f"crops have three channels, so vit.in_channels must be 3, got {channels}")
         patch = self.vit.patch_size
         for name in ("global_size", "local_size"):
             side = getattr(self.crops, name)
             require(side % patch == 0, f"crops.{name} {side} is not a multiple of the patch size {patch}")
 
+    def _check_counts(self) -> None:
+        lowest = dict.fromkeys(
+            ("head_hidden", "head_bottleneck", "ibot_bottleneck", "batch_size", "steps"), 1
+        )
+        lowest |= dict.fromkeys(("warmup_steps", "teacher_temperature_steps", "freeze_last_layer_steps"), 0)
+        lowest |= {"n_prototypes": 2, "seed": 0}
+        for name, least in lowest.items():
+            value = getattr(self, name)
+            if name == "ibot_bottleneck" and value is None:
+                continue
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            why = " (one leaves nothing to choose from)" if name == "n_prototypes" else ""
+            require(
+                whole and value >= least,
+                f"{name} must be a whole number of at least {least}{why}, got {value!r}",
+            )
+        require(self.seed < 2**32, f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
+
     def _check_weights(self) -> None:
         weights = {name: getattr(self, name) for name in ("dino_weight", "ibot_weight", "koleo_weight")}
         for name, value in weights.items():
-            require(value >= 0, f"{name} must be at least 0, got {value}")
+            require(0 <= value < math.inf, f"{name} must be a finite number of at least 0, got {value}")
         require(any(weights.values()), "all three loss weights are 0: there is nothing to learn from")
         if self.koleo_weight:
             require(
@@ -122,6 +133,10 @@ class TrainConfig:
             )
 
     def _check_ranges(self) -> None:
+        for name in ("teacher_temperature", "momentum", "mask_ratio", "lr", "weight_decay"):
+            pair = getattr(self, name)
+            good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(math.isfinite, pair))
+            require(good, f"{name} must be two finite numbers, (at the start, at the end), got {pair!r}")
         check_temperature(self.student_temperature, "student_temperature")
         for value in self.teacher_temperature:
             check_temperature(value, "teacher_temperature")
@@ -133,6 +148,8 @@ class TrainConfig:
         low, high = self.mask_ratio
         require(low <= high, f"mask_ratio must be (lowest, highest), got {self.mask_ratio}")
         require(self.lr[0] > 0, f"the highest learning rate must be above 0, got {self.lr[0]}")
+        require(self.lr[1] >= 0, f"the last learning rate must be at least 0, got {self.lr[1]}")
+        require(min(self.weight_decay) >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
         require(
             self.warmup_steps < self.steps,
             f"warmup_steps {self.warmup_steps} leave nothing of {self.steps} steps: shorten the warm-up",
@@ -148,6 +165,11 @@ class TrainConfig:
         """The choices as plain numbers, strings, lists and dicts, fit for JSON."""
         return asdict(self)
 
+    def differences(self, other: "TrainConfig") -> dict[str, tuple[Any, Any]]:
+        """The choices in which another config differs: name, such as "crops.n_local" -> (here, there)."""
+        here, there = _flat(self.to_dict()), _flat(other.to_dict())
+        return {name: (value, there[name]) for name, value in here.items() if value != there[name]}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
         """Rebuild a config from `to_dict`, or from the same after a trip through JSON.
@@ -156,6 +178,13 @@ class TrainConfig:
             ValueError: a field that this version does not have.
         """
         return _rebuild(cls, values)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
 
 
 def _rebuild(cls: type, values: dict[str, Any]) -> Any:

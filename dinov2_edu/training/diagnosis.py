@@ -9,6 +9,9 @@ from dinov2_edu.door import require
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""
 
+READ = ("loss", "target_entropy", "mean_target_entropy", "feature_spread")
+"""Curves that the verdict rests on."""
+
 MIN_MUTUAL_INFORMATION = 0.04
 """Targets that tell less of their image than this share of ln K count as one and the same."""
 
@@ -46,13 +49,18 @@ def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagn
         n_prototypes: K.
 
     Raises:
-        ValueError: an empty history.
+        ValueError: an empty history, or one that lacks a curve.
     """
-    require(bool(history) and len(history["loss"]) > 0, "the history is empty: run some steps first")
-    if not all(math.isfinite(value) for value in history["loss"]):
+    require(bool(history), "the history is empty: run some steps first")
+    for name in READ:
+        require(
+            len(history.get(name, ())) > 0, f"the history is empty or lacks {name!r}: run some steps first"
+        )
+    broken = [name for name in READ if not all(map(math.isfinite, history[name]))]
+    if broken:
         return Diagnosis(
             "diverged",
-            "The loss is no longer a finite number.",
+            f"The {broken[0].replace('_', ' ')} is no longer a finite number.",
             "Lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite.",
         )
     entropy = _end(history["target_entropy"])
@@ -99,3 +107,30 @@ def _same_target(relative_entropy: float, numbers: str) -> Diagnosis:
 def _end(values: Sequence[float]) -> float:
     count = max(1, round(len(values) * WINDOW))
     return sum(values[-count:]) / count
+
+
+class CollapseGuard:
+    """Sees a run whose targets told something of their images once and tell nothing now.
+
+    It remembers the most they ever told, so a record costs the same however long the run is.
+    """
+
+    def __init__(self, history: Mapping[str, Sequence[float]], n_prototypes: int) -> None:
+        self.n_prototypes = n_prototypes
+        self.most = max(_mutual_information(history), default=0.0)
+
+    def seen(self, history: Mapping[str, Sequence[float]]) -> Diagnosis | None:
+        """The verdict on the last records, if the run has collapsed since it began to learn."""
+        end = {name: values[-5:] for name, values in history.items()}
+        recent, top = max(_mutual_information(end)), math.log(self.n_prototypes)
+        self.most = max(self.most, recent)
+        if self.most <= 0.1 * top or recent > MIN_MUTUAL_INFORMATION * top:
+            return None
+        verdict = diagnose(end, self.n_prototypes)
+        return verdict if verdict.collapsed else None
+
+
+def _mutual_information(history: Mapping[str, Sequence[float]]) -> list[float]:
+    """What a target tells of its image at each record, in nats: entropy of the mean target less mean entropy."""
+    means, entropies = (history.get(name, []) for name in ("mean_target_entropy", "target_entropy"))
+    return [mean - each for mean, each in zip(means, entropies, strict=True)]

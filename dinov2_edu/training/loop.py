@@ -1,27 +1,30 @@
-"""The loop around the step: order of images, log, evaluation, checkpoints, and when to stop."""
+"""The loop around the step: what is recorded, kept and evaluated, in which order, and when to stop."""
 
+import hashlib
 import math
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from dinov2_edu.door import require
+from dinov2_edu.files import local_path
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, check_images
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.diagnosis import MIN_MUTUAL_INFORMATION, diagnose
+from dinov2_edu.training.diagnosis import CollapseGuard
+from dinov2_edu.training.folder import CHECKPOINT, hold_folder, try_folder
+from dinov2_edu.training.interrupts import Terminated, terminable, uninterrupted
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
-from dinov2_edu.training.step import draw_batch, images_per_process, train_step
-from dinov2_edu.training.streams import step_generator, stream
+from dinov2_edu.training.step import draw_batch, train_step
+from dinov2_edu.training.streams import EpochOrder, step_generator
 
 _NOT_FINITE = (
     "lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite. "
@@ -41,7 +44,7 @@ class FitOptions:
         log_every: steps between two records in the history.
         evaluate: takes the teacher's backbone, gives a number such as k-NN accuracy; recorded as "knn".
         evaluate_every: steps between two evaluations; the last step is always evaluated.
-        folder: where `checkpoint.pt` is kept, or None for nowhere.
+        folder: where `checkpoint.pt` is kept (`~` is the home folder), or None for nowhere.
         checkpoint_every: steps between two checkpoints; the last step is always kept.
         on_log: called with the state after each record and what was evaluated with it, to draw live curves.
         progress: show a bar.
@@ -51,7 +54,7 @@ class FitOptions:
     log_every: int = 10
     evaluate: Callable[[nn.Module], float] | None = None
     evaluate_every: int = 500
-    folder: Path | None = None
+    folder: str | Path | None = None
     checkpoint_every: int = 500
     on_log: Callable[[TrainState], None] | None = None
     progress: bool = True
@@ -61,16 +64,19 @@ class FitOptions:
         for name in ("log_every", "evaluate_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
         if self.folder is not None:
-            self.folder = Path(self.folder)
+            self.folder = local_path(self.folder)
 
 
+@torch_defaults()
 def fit(
     state: TrainState, images: ByteImages, options: FitOptions | None = None, *, until: int | None = None
 ) -> TrainState:
     """Train from the state's step to the end of its schedules, or to step `until`.
 
-    Interrupting (the stop button, Ctrl-C) keeps what was learnt: a step that has begun is finished, and the state is
-    saved where `options.folder` names a place. Calling `fit` again goes on.
+    Interrupting (the stop button, Ctrl-C, SIGTERM) keeps what was learnt: a step that has begun is finished, and the
+    state is saved where `options.folder` names a place. Calling `fit` again goes on; after SIGTERM the process ends. A
+    checkpoint is written before the evaluation and `on_log` of its step, so an error there loses nothing: the next
+    call makes the evaluation up.
 
     Args:
         state: from `build_state` or `load_checkpoint`; changed in place and returned.
@@ -79,10 +85,36 @@ def fit(
         until: stop after this step; the schedules still span `config.steps`.
 
     Raises:
-        ValueError: fewer images than a batch.
+        ValueError: fewer images than a batch, other images than the run began with, or a folder with another run.
+        OSError: the folder takes no checkpoint, or another process trains in it; found before the first step.
         TrainingStopped: the loss is not finite, or a run that had begun to learn collapsed.
     """
-    options = options or FitOptions()
+    options, config = options or FitOptions(), state.config
+    _check_data(state, images)
+    last = config.steps if until is None else min(until, config.steps)
+    quiet = not options.progress or rank() > 0
+    stopped: KeyboardInterrupt | None = None
+    with ExitStack() as stack:
+        if options.folder is not None:
+            stack.enter_context(hold_folder(options.folder))
+            try_folder(state, options.folder)
+        bar = tqdm(total=config.steps, initial=state.step, disable=quiet, unit="step", desc="training")
+        stack.enter_context(bar)
+        stack.enter_context(terminable())
+        try:
+            _run(state, images.to(state.device), options, last, bar)
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt
+            _keep(state, options)
+            bar.write(f"interrupted after step {state.step}: call fit again to go on")
+    if isinstance(stopped, Terminated):
+        sys.stdout.flush()  # which a signal's end would not do
+        signal.raise_signal(signal.SIGTERM)
+    return state
+
+
+def _check_data(state: TrainState, images: ByteImages) -> None:
+    """Refuse images that a run cannot begin or go on with, and remember which they are."""
     config = state.config
     check_images(images, channels=config.vit.in_channels)
     require(
@@ -90,109 +122,68 @@ def fit(
         f"{len(images)} images are fewer than a batch of {config.batch_size}: add images or lower batch_size",
     )
     images_per_process(config)  # refuses an uneven batch before the first step
-    last = config.steps if until is None else min(until, config.steps)
-    bar = tqdm(
-        total=config.steps,
-        initial=state.step,
-        disable=not options.progress or rank() > 0,
-        unit="step",
-        desc="training",
+    digest = hashlib.sha256(images.detach().cpu().contiguous().numpy()).hexdigest()
+    given = f"{' x '.join(map(str, images.shape))} bytes, SHA-256 {digest[:16]}"
+    require(
+        state.data in ("", given),
+        f"this run has learnt from other images ({state.data}) than it is now given ({given}): give it the same, or "
+        "begin another with start_from",
     )
-    images = images.to(state.device)
-    order = EpochOrder(len(images), config)
-    guard = _CollapseGuard(state) if options.stop_on_collapse else None
-    try:
-        while state.step < last:
-            chosen = order.batch(state.step).to(images.device)
-            generator = step_generator(config, state.step)
-            batch = draw_batch(images[chosen], config, generator)
-            with _uninterrupted():
-                record = train_step(state, batch, generator)
-                bar.update()
-                recorded = state.step % options.log_every == 0 or state.step == last
-                if recorded:
-                    _log(state, record, bar)
-            if options.evaluate and (state.step % options.evaluate_every == 0 or state.step == config.steps):
-                _append(
-                    state.history, {"knn_step": state.step, "knn": options.evaluate(state.teacher.backbone)}
-                )
-            if recorded and options.on_log:
-                options.on_log(state)
-            if recorded and guard:
-                guard.check(state)
-            if state.step % options.checkpoint_every == 0 or state.step == last:
-                _keep(state, options)
-    except KeyboardInterrupt:
-        _keep(state, options)
-        bar.write(f"interrupted after step {state.step}: call fit again to go on")
-    finally:
-        bar.close()
-    return state
+    state.data = given
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold an interrupt back until the block is done: half a step would be repeated, and its record missed."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # Python delivers interrupts to that one alone
-        yield
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
+def images_per_process(config: TrainConfig) -> int:
+    """This process's share of a batch.
 
-
-class EpochOrder:
-    """Which images make up a step: a new shuffle each epoch, known from the seed and the step alone."""
-
-    def __init__(self, n_images: int, config: TrainConfig) -> None:
-        self.n_images, self.config = n_images, config
-        self.steps_per_epoch = n_images // config.batch_size
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-
-    def batch(self, step: int) -> Int[Tensor, " b"]:
-        """This process's images at a step; the last, incomplete batch of an epoch is left out."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            generator = stream("order of images", self.config.seed, epoch)
-            self._epoch, self._order = epoch, torch.randperm(self.n_images, generator=generator)
-        start = position * self.config.batch_size
-        return self._order[start : start + self.config.batch_size][rank() :: world_size()]
-
-
-class _CollapseGuard:
-    """Stops a run whose targets told something of their images once and tell nothing now.
-
-    It remembers the most they ever told, so a record costs the same however long the run is.
+    Raises:
+        ValueError: the batch does not divide evenly, or leaves KoLeo one image a process.
     """
-
-    def __init__(self, state: TrainState) -> None:
-        self.most = max(_mutual_information(state.history), default=0.0)
-
-    def check(self, state: TrainState) -> None:
-        """Look at the last records; raise `TrainingStopped` if the run has collapsed."""
-        n_prototypes = state.config.n_prototypes
-        end = {name: values[-5:] for name, values in state.history.items()}
-        recent = max(_mutual_information(end))
-        self.most = max(self.most, recent)
-        began = self.most > 0.1 * math.log(n_prototypes)
-        if not began or recent > MIN_MUTUAL_INFORMATION * math.log(n_prototypes):
-            return
-        verdict = diagnose(end, n_prototypes)
-        if verdict.collapsed:
-            raise TrainingStopped(f"collapsed at step {state.step}. {verdict.evidence} {verdict.advice}")
+    n = world_size()
+    require(config.batch_size % n == 0, f"batch_size {config.batch_size} does not divide over {n} processes")
+    share = config.batch_size // n
+    require(
+        share >= 2 or not config.koleo_weight,
+        f"KoLeo needs at least 2 images a process, got {share}: raise batch_size, or koleo_weight=0",
+    )
+    return share
 
 
-def _mutual_information(history: dict[str, list[float]]) -> list[float]:
-    """What a target tells of its image at each record, in nats: entropy of the mean target less mean entropy."""
-    means, entropies = (history.get(name, []) for name in ("mean_target_entropy", "target_entropy"))
-    return [mean - each for mean, each in zip(means, entropies, strict=True)]
+def _run(state: TrainState, images: ByteImages, options: FitOptions, last: int, bar: tqdm) -> None:
+    """The steps, and after each what is due."""
+    order = EpochOrder(len(images), state.config)
+    guard = CollapseGuard(state.history, state.config.n_prototypes) if options.stop_on_collapse else None
+    if _evaluate(state, options):  # which an error or a kill had left out
+        _keep(state, options)
+    while state.step < last:
+        chosen = order.batch(state.step).to(images.device)
+        generator = step_generator(state.config, state.step)
+        batch = draw_batch(images[chosen], state.config, generator)
+        with uninterrupted():
+            record = train_step(state, batch, generator)
+            bar.update()
+            recorded = state.step % options.log_every == 0 or state.step == last
+            if recorded:
+                _log(state, record, bar)
+        collapse = guard.seen(state.history) if guard and recorded else None
+        keep = collapse is None and (state.step % options.checkpoint_every == 0 or state.step == last)
+        if keep:
+            _keep(state, options)
+        if _evaluate(state, options) and keep:
+            _keep(state, options)
+        if recorded and options.on_log:
+            options.on_log(state)
+        if collapse is not None:
+            raise TrainingStopped(f"collapsed at step {state.step}. {collapse.evidence} {collapse.advice}")
+
+
+def _evaluate(state: TrainState, options: FitOptions) -> bool:
+    """Evaluate where this step wants it and nobody has; says whether it did."""
+    due = state.step > 0 and (state.step % options.evaluate_every == 0 or state.step == state.config.steps)
+    if options.evaluate is None or not due or [0, *state.history.get("knn_step", [])][-1] == state.step:
+        return False
+    found = float(options.evaluate(state.teacher.backbone))
+    _append(state.history, {"knn_step": state.step, "knn": found})
+    return True
 
 
 def _log(state: TrainState, record: dict[str, Tensor | float], bar: tqdm) -> None:
@@ -217,4 +208,4 @@ def _keep(state: TrainState, options: FitOptions) -> None:
     if not all(bool(weights.isfinite().all()) for weights in state.student.parameters()):
         raise TrainingStopped(f"a weight is not a finite number after step {state.step}: {_NOT_FINITE}")
     if rank() == 0:
-        save_checkpoint(state, options.folder / "checkpoint.pt")
+        save_checkpoint(state, options.folder / CHECKPOINT)

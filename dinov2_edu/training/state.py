@@ -3,13 +3,14 @@
 Source: `SSLMetaArch` and `build_optimizer`, `build_schedulers` in official `dinov2/train/` @ b8931f7.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dinov2_edu.ema import make_teacher
+from dinov2_edu.numerics import best_precision, torch_defaults
 from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_multipliers
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.network import Network
@@ -47,6 +48,10 @@ class TrainState:
     schedules: Schedules
     step: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
+    data: str = ""
+    """Which images it learns from, as `fit` fingerprints them; empty before it has seen any."""
+    origin: str = ""
+    """Fingerprint of the networks that it started from; empty where they were drawn."""
 
     @property
     def device(self) -> torch.device:
@@ -59,11 +64,20 @@ class TrainState:
         return getattr(self.student, "module", self.student)
 
 
+def training_precision(device: torch.device) -> str:
+    """bfloat16 where the chip has units for it; float16, which would need its loss scaled, nowhere."""
+    return "bfloat16" if best_precision(device) == "bfloat16" else "float32"
+
+
+@torch_defaults()
 def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> TrainState:
     """A fresh run: seeded student, its copy as teacher, AdamW, and for centering its centres at zero.
 
-    In a process group the student is wrapped in DistributedDataParallel.
+    In a process group the student is wrapped in DistributedDataParallel. Where the config's precision is "auto", the
+    state's config names what it became on this device.
     """
+    if config.precision == "auto":
+        config = replace(config, precision=training_precision(torch.device(device)))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(stream("weights", config.seed).get_state())
         student = Network(config)

@@ -22,6 +22,7 @@ from dinov2_edu.losses import (
     update_center,
 )
 from dinov2_edu.masking import mask_batch
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.network import CropMasks, GlobalCrops, LocalCrops, Outputs
@@ -29,7 +30,6 @@ from dinov2_edu.training.processes import (
     all_reduce_sum,
     average_over_all,
     mean_over_all,
-    world_size,
 )
 from dinov2_edu.training.state import TrainState
 
@@ -197,6 +197,7 @@ def feature_spread(tokens: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     return (1 - mean_over_all(unit).square().sum()).clamp(min=0).sqrt()
 
 
+@torch_defaults()
 def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> dict[str, Tensor | float]:
     """One step: losses, gradients, clipping, AdamW, teacher, centres.
 
@@ -240,14 +241,3 @@ def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> d
     seen = {"loss": losses.total, **losses.parts, **losses.metrics}
     seen = average_over_all({name: value.detach() for name, value in seen.items()})
     return {**seen, **{name: now[name] for name in ("lr", "momentum", "teacher_temperature")}}
-
-
-def images_per_process(config: TrainConfig) -> int:
-    """This process's share of a batch.
-
-    Raises:
-        ValueError: the batch does not divide evenly.
-    """
-    n = world_size()
-    require(config.batch_size % n == 0, f"batch_size {config.batch_size} does not divide over {n} processes")
-    return config.batch_size // n

@@ -13,7 +13,7 @@ from pairs import WIDTH, chip, compare, header
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
-from dinov2_edu.features.runner import best_precision
+from dinov2_edu.numerics import best_precision
 from dinov2_edu.vit import VisionTransformer, vit_small
 
 BATCH = 16

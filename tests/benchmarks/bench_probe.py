@@ -29,7 +29,7 @@ from dinov2_edu.features import (
     Preprocessing,
     extract_features,
 )
-from dinov2_edu.features.runner import best_precision
+from dinov2_edu.numerics import best_precision
 from dinov2_edu.probe import logistic_probe
 from dinov2_edu.vit import VisionTransformer, vit_small
 from dinov2_edu.weights import available_backbone

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from dinov2_edu.crops import CropConfig, multi_crop
-from dinov2_edu.features.runner import best_precision
+from dinov2_edu.numerics import best_precision
 from dinov2_edu.training import TrainConfig, build_state, draw_batch, train_step
 from dinov2_edu.vit import ViTConfig
 

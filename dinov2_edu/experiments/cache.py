@@ -1,0 +1,36 @@
+"""The command `python -m dinov2_edu cache`: where features and pictures lie, what they take, and how they go."""
+
+import argparse
+import fnmatch
+import shutil
+from pathlib import Path
+
+import torch
+
+from dinov2_edu.data import cache_dir
+
+OURS = ("features", "*pictures-*", "*cifar10-*", "cifar-10-binary.tar.gz*")
+"""What the package puts into its cache, unfinished folders included; anything else there is somebody's."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the folders and their sizes; with `--clear`, remove what is ours."""
+    folder = cache_dir()
+    ours = sorted(path for path in folder.glob("*") if any(fnmatch.fnmatch(path.name, name) for name in OURS))
+    print(f"cache: {folder} (the variable DINOV2_EDU_CACHE names another)")
+    for path in ours:
+        print(f"  {path.name}: {megabytes(path):,.1f} MB")
+        if options.clear:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print("  " + ("it is empty" if not ours else "removed" if options.clear else "--clear removes them"))
+    weights = Path(torch.hub.get_dir(), "checkpoints")
+    for path in sorted(weights.glob("dinov2_*.pth")):
+        print(
+            f"weights, kept by torch hub: {path}: {megabytes(path):,.1f} MB (delete the file to fetch it anew)"
+        )
+
+
+def megabytes(path: Path) -> float:
+    """What a file, or all files of a folder, take on the disk."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6

@@ -1,0 +1,102 @@
+"""What commands are given in words, and what it becomes: a device, pictures with labels, a backbone."""
+
+import argparse
+from typing import Any
+
+import torch
+
+from dinov2_edu.data import cache_dir, cifar10_or_patterns
+from dinov2_edu.door import require
+from dinov2_edu.features import ExtractOptions
+from dinov2_edu.features.sources import FilePictures, as_pictures
+from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID
+from dinov2_edu.weights import LoadedBackbone, available_backbone, load_backbone
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device to work on, tried out before anything is loaded.
+
+    Raises:
+        ValueError: it cannot be used here.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        raise ValueError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def backbone_of(options: argparse.Namespace, device: torch.device) -> LoadedBackbone:
+    """The backbone that `--weights` names, or the best at hand."""
+    if options.weights:
+        return LoadedBackbone(load_backbone(options.weights, device=device), options.weights, "")
+    return available_backbone(device=device)
+
+
+def c_grid_of(options: argparse.Namespace) -> tuple[float, ...]:
+    """The values of C to choose from.
+
+    Raises:
+        ValueError: one that is not above 0.
+    """
+    for c in options.c or ():
+        require(0 < c < float("inf"), f"--c takes finite numbers above 0, got {c}")
+    return C_GRID if options.all_c else tuple(options.c or SHORT_C_GRID)
+
+
+def extraction_of(options: argparse.Namespace, *, n_layers: int = 1) -> dict[str, Any]:
+    """What `extract_features` is told besides model, pictures and preprocessing."""
+    return {
+        "cache_dir": options.cache or cache_dir() / "features",
+        "on_error": "skip" if options.skip_unreadable else "raise",
+        "options": ExtractOptions(n_layers, options.precision),
+    }
+
+
+def check_size(size: int, backbone: LoadedBackbone, option: str) -> None:
+    """Refuse an input size that the patches do not tile, in the words of the option that gave it."""
+    patch = backbone.model.config.patch_size
+    nearest = max(1, round(size / patch)) * patch
+    require(size % patch == 0, f"{option} {size} is not a multiple of the patch size {patch}: try {nearest}")
+
+
+def pictures_of(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Training and test pictures with labels.
+
+    Raises:
+        ValueError: one folder without the other, or two of different classes.
+    """
+    given = options.train is None, options.test is None
+    require(given[0] == given[1], "--train and --test go together: give both or neither")
+    if options.train is None:
+        limits = [options.limit and min(options.limit, most) for most in (50000, 10000)]
+        return cifar10_or_patterns("train", limits[0]), cifar10_or_patterns("test", limits[1])
+    train, test = (_spread(folder, options.limit) for folder in (options.train, options.test))
+    require(
+        train.class_names == test.class_names,
+        f"{options.train} has classes {train.class_names}, {options.test} has {test.class_names}: make them alike",
+    )
+    return train, test
+
+
+def _spread(pictures: Any, limit: int | None) -> Any:
+    """Pictures at even distances in a folder, so that each class keeps its share."""
+    pictures = as_pictures(pictures)
+    require(
+        pictures.labels is not None,
+        f"{pictures.name} has no class folders: the probe needs a subfolder for each class",
+    )
+    if limit is None or limit >= len(pictures):
+        return pictures
+    rows = [number * len(pictures) // limit for number in range(limit)]
+    items = [pictures.items[row] for row in rows]
+    return FilePictures(items, pictures.labels[rows], pictures.class_names, f"{pictures.name} (part)")
+
+
+def default_sizes(backbone: LoadedBackbone) -> tuple[int, ...]:
+    """Native size first for small models; sizes that two cores can pay for with the official ones."""
+    config = backbone.model.config
+    wanted = (
+        (224, 168, 112) if config.img_size > 64 else tuple(config.img_size * part // 2 for part in (2, 3, 4))
+    )
+    return tuple(size // config.patch_size * config.patch_size for size in wanted)

@@ -1,0 +1,102 @@
+"""The commands: listed at once, without torch, mistakes answered with a sentence, the cache found and emptied."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from dinov2_edu.data import CIFAR10_CLASSES, cache_dir, load_cifar10
+from dinov2_edu.experiments import commands, parsers
+from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES
+from dinov2_edu.experiments.presets import PRESETS
+from dinov2_edu.features import ExtractOptions, extract_features
+from dinov2_edu.weights import load_backbone
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_each_command_answers_before_torch_is_imported(name):
+    """Importing torch takes seconds; the help and a mistyped option wait for nothing."""
+    code = (
+        "import sys\nfrom dinov2_edu.experiments.commands import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print('torch' in sys.modules)"
+    )
+    for word, status in (("--help", 0), ("--nonsense", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, word], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == status and done.stdout.endswith("False\n")
+        assert f"usage: python -m dinov2_edu {name}" in done.stdout + done.stderr
+
+
+def test_the_list_names_every_command_with_what_it_does(capsys):
+    assert commands.main([]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    for name, declare in commands.COMMANDS.items():
+        (line,) = [line for line in listed if line.startswith(f"  {name} ")]
+        assert line.endswith(declare.__doc__) and "\n" not in declare.__doc__
+    assert commands.main(["train!"]) == 2
+    assert "there is no command 'train!'" in capsys.readouterr().err
+
+
+def test_choices_that_stand_without_torch_are_those_with_it():
+    assert sorted(PRESETS) == list(parsers.PRESET_NAMES)
+    assert set(EXPERIMENTS | STAGES) == set(parsers.RUN_NAMES)
+
+
+def test_home_is_meant_by_a_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    options = commands.parse("train", ["cifar10", "~/run", "--start-from", "~/first"])
+    assert (options.folder, options.start_from) == (tmp_path / "run", tmp_path / "first")
+    options = commands.parse("study", ["--train", "~/a", "--test", "~/b", "--cache", "~/c", "--out", "~/d"])
+    found = {options.train, options.test, options.cache, options.out}
+    assert found == {tmp_path / name for name in "abcd"}
+    assert commands.parse("ablations", ["--folder", "~/runs"]).folder == tmp_path / "runs"
+    options = commands.parse("publish", ["~/one", "~/two", "--hours", "1", "--folder", "~/out"])
+    assert [*options.runs, options.folder] == [tmp_path / name for name in ("one", "two", "out")]
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    """Sentences are for those who typed; an error that nobody foresaw is for those who mend."""
+
+    def broken(options):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("dinov2_edu.experiments.cache.run", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        commands.main(["cache"])
+
+
+def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
+    assert commands.main(["cache"]) == 0 and "it is empty" in capsys.readouterr().out
+    make_pictures(tmp_path / "pictures")
+    pictures = load_cifar10("train", root=tmp_path / "pictures")
+    options = ExtractOptions(progress=False)
+    extract_features(
+        load_backbone("book"), pictures.images, cache_dir=cache_dir() / "features", options=options
+    )
+    (cache_dir() / "thesis").mkdir()
+    assert commands.main(["cache"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        str(tmp_path / "cache") in out
+        and "features: 0." in out
+        and "pictures-" in out
+        and "thesis" not in out
+    )
+    assert commands.main(["cache", "--clear"]) == 0
+    assert [path.name for path in cache_dir().iterdir()] == ["thesis"]
+    again = load_cifar10("train", root=tmp_path / "pictures")
+    assert torch.equal(again.images, pictures.images)
+
+
+def make_pictures(folder):
+    """CIFAR-10's layout with one picture a class and split."""
+    for number, name in enumerate(("airplane", "automobile", *CIFAR10_CLASSES[2:])):
+        for split in ("train", "test"):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            Image.new("RGB", (32, 32), (20 * number,) * 3).save(place / "0000.png")
