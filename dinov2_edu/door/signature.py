@@ -132,7 +132,9 @@ def _tuple_test(inner: tuple[Any, ...]) -> Fits:
 
 def _items_test(kind: Any, test: Fits | None, items: Callable[[Any], Any]) -> Fits:
     def all_fit(value: Any, axes: Axes) -> bool:
-        rows = issubclass(Sequence, kind) and len(getattr(value, "shape", ())) > 0  # an array is a row of its items
+        rows = (
+            issubclass(Sequence, kind) and len(getattr(value, "shape", ())) > 0
+        )  # an array is a row of its items
         if not (isinstance(value, kind) or rows) or (isinstance(value, (str, bytes)) and kind is not str):
             return False
         return test is None or all(test(one, axes) for one in items(value))
