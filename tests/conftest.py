@@ -1,6 +1,8 @@
 """What all tests share: shapes checked at run time, and the official numbers."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import jaxtyping
@@ -18,6 +20,13 @@ torch.set_num_threads(1)
 jaxtyping.install_import_hook(
     "dinov2_edu", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
+
+
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """A shell starts what runs in its background with SIGINT ignored; tests of interrupts need Python's own answer."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
