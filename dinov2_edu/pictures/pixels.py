@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms
+from PIL import Image
 
 from dinov2_edu.pictures.error import PictureError
 
@@ -44,6 +44,8 @@ def check_sides(size: tuple[int, int], most: int) -> None:
 
 def orientation(picture: Image.Image) -> int:
     """EXIF's orientation of a picture, 1 to 8; 1 (upright) where there is none or it cannot be read."""
+    if picture.format == "TIFF":  # PIL turns these itself; its first versions that do leave the tag
+        return 1
     try:
         found = picture.getexif().get(_ORIENTATION, 1)
         return found if found in _STORED else 1
@@ -64,7 +66,7 @@ def to_rgb(picture: Image.Image, turn: int) -> UInt8[np.ndarray, "height width 3
         raise PictureError(
             f"its pixels are {kind}, without an agreed range: scale them to 0..255 and save 8 bits"
         )
-    convert = _sixteen_bit_to_rgb if sixteen else _lab_to_rgb() if picture.mode == "LAB" else _part_to_rgb
+    convert = _sixteen_bit_to_rgb if sixteen else _part_to_rgb
     upright = np.empty((height, width, 3) if turn < 5 else (width, height, 3), np.uint8)
     stored = _STORED[turn](upright)
     rows = max(1, _STRIP // width)
@@ -96,12 +98,6 @@ def _sixteen_bit_to_rgb(part: Image.Image) -> np.ndarray:
     if isinstance(clear, int):
         grey[values == clear] = 255
     return grey[..., None]
-
-
-def _lab_to_rgb() -> Callable[[Image.Image], np.ndarray]:
-    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    transform = ImageCms.buildTransform(lab, rgb, "LAB", "RGB")
-    return lambda part: np.asarray(ImageCms.applyTransform(part, transform))
 
 
 def from_array(array: np.ndarray, most: int) -> UInt8[np.ndarray, "height width 3"]:
