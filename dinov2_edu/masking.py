@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dinov2_edu.door import check_at_least, check_probability, check_range, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import PatchMask
 
 N_PROPOSALS = 10
@@ -18,6 +19,7 @@ N_PROPOSALS = 10
 
 
 @checked
+@torch_defaults()
 def block_masks(
     asked: Int[Tensor, " b"],
     grid: tuple[int, int],
@@ -79,6 +81,7 @@ def block_masks(
 
 
 @checked
+@torch_defaults()
 def mask_batch(
     n_crops: int,
     grid: tuple[int, int],

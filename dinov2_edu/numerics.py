@@ -17,7 +17,7 @@ def torch_defaults() -> Iterator[None]:
     `torch.set_default_dtype(torch.float64)`, gives the numbers that it gives elsewhere. What a call wants of these
     it sets inside, such as `torch.no_grad` or an autocast of its own.
 
-    For whole jobs that decide their own precision (an extraction, a probe, a training step). Losses, parts and the
+    For calls that decide their own precision (an extraction, a probe, crops, masks, a training step). Losses and the
     backbone stay free: what is switched on around them is meant for them. Deterministic algorithms and the precision
     of float32 matrix products stay the caller's: they choose among kernels, not among dtypes.
 

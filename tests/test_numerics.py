@@ -1,14 +1,26 @@
 """What a caller has switched on around a call does not change its numbers."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
+from dinov2_edu.crops import (
+    augment,
+    crop_and_resize,
+    gaussian_blur,
+    multi_crop,
+    resize,
+    sample_boxes,
+    small_image_crops,
+)
+from dinov2_edu.data import patterns10
 from dinov2_edu.features import ExtractOptions, Preprocessing, attention_over_patches, extract_features
+from dinov2_edu.masking import block_masks, mask_batch
 from dinov2_edu.numerics import torch_defaults
+from dinov2_edu.probe import few_shot_curve, knn_predict, logistic_probe, nearest
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 
 
@@ -46,12 +58,18 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def numbers(found: Iterable[float]) -> Tensor:
+    return torch.tensor(list(found), dtype=torch.float64, device="cpu")
+
+
 torch.manual_seed(0)
 MODEL = VisionTransformer(
     ViTConfig(img_size=16, patch_size=8, width=16, depth=2, heads=2, layer_scale=None, init_std=0.2)
 )
 BYTES = torch.randint(0, 256, (12, 3, 20, 20), generator=seeded(), dtype=torch.uint8)
 IMAGE = torch.rand(3, 16, 16, generator=seeded())
+ROWS, LABELS = torch.randn(60, 8, generator=seeded()), torch.arange(60) % 3
+BOX, SIGMA, ASKED = torch.tensor([[1.0, 2.0, 9.0, 7.0]]), torch.ones(1), torch.full((4,), 20)
 PRECISE = ExtractOptions(precision="float32", progress=False)
 
 CALLS: dict[str, Callable[[], Tensor]] = {
@@ -61,6 +79,24 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "Preprocessing, smaller": lambda: Preprocessing(size=16)(BYTES),
     "Preprocessing, larger": lambda: Preprocessing(size=32)(BYTES),
     "attention_over_patches": lambda: torch.from_numpy(attention_over_patches(MODEL, IMAGE)),
+    "nearest": lambda: nearest(ROWS, ROWS + 1, 3)[0],
+    "knn_predict": lambda: knn_predict(ROWS, LABELS, ROWS + 1),
+    "logistic_probe": lambda: logistic_probe(ROWS, LABELS).probabilities(ROWS + 1),
+    "few_shot_curve": lambda: numbers(
+        point.mean
+        for point in few_shot_curve(
+            (ROWS, LABELS), (ROWS + 1, LABELS), generator=seeded(), labels_per_class=(1, 2), n_draws=2
+        )
+    ),
+    "patterns10": lambda: patterns10(12).images,
+    "multi_crop": lambda: multi_crop(BYTES, small_image_crops(), generator=seeded()).local_crops,
+    "sample_boxes": lambda: sample_boxes(5, (20, 20), (0.3, 1.0), generator=seeded()),
+    "resize": lambda: resize(IMAGE[None], 8),
+    "crop_and_resize": lambda: crop_and_resize(IMAGE[None], BOX, 8),
+    "gaussian_blur": lambda: gaussian_blur(IMAGE[None], SIGMA),
+    "augment": lambda: augment(IMAGE[None], small_image_crops(), "global1", generator=seeded()),
+    "block_masks": lambda: block_masks(ASKED, (8, 8), generator=seeded()),
+    "mask_batch": lambda: mask_batch(6, (4, 4), generator=seeded())[0],
 }
 """Every public call that decides its own precision, on inputs that are made outside."""
 

@@ -12,6 +12,7 @@ from dinov2_edu.crops.blur import blur_chosen
 from dinov2_edu.crops.colours import brightness_, column, contrast_, hue_, saturation_
 from dinov2_edu.crops.config import JITTER_STRENGTHS, SOLARIZE_THRESHOLD, CropConfig
 from dinov2_edu.door import check_one_of, checked
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Images, check_pixels
 
 KINDS = ("global1", "global2", "local")
@@ -19,6 +20,7 @@ JITTER = {"brightness": brightness_, "contrast": contrast_, "saturation": satura
 
 
 @checked
+@torch_defaults()
 def augment(views: Images, config: CropConfig, kind: str, *, generator: torch.Generator) -> Images:
     """Change colours, blur and solarize crops at random, each with its own draws.
 

@@ -10,10 +10,12 @@ from torch import Tensor
 from dinov2_edu.crops.colours import Factors
 from dinov2_edu.crops.config import check_kernel
 from dinov2_edu.door import checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Images, can_look, check_pixels
 
 
 @checked
+@torch_defaults()
 def gaussian_blur(images: Images, sigmas: Factors, kernel_size: int = 9) -> Images:
     """Blur every image with its own sigma (in pixels), mirroring at the edges.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.door import check_at_least, check_range, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import can_look
 
 N_TRIES = 10
@@ -17,6 +18,7 @@ N_UNIFORMS = 2 * N_TRIES + 2
 
 
 @checked
+@torch_defaults()
 def sample_boxes(
     n: int,
     size: tuple[int, int],

@@ -13,6 +13,7 @@ from dinov2_edu.crops.colours import normalize_
 from dinov2_edu.crops.config import CropConfig
 from dinov2_edu.crops.resizing import crop_views
 from dinov2_edu.door import checked, describe, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.pictures import Picture, read_tensor
 from dinov2_edu.shapes import ByteImages, check_images
 
@@ -39,6 +40,7 @@ class Views:
 
 
 @checked
+@torch_defaults()
 def multi_crop(
     images: ByteImages | Picture | Sequence[Picture],
     config: CropConfig,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dinov2_edu.crops.config import check_size
 from dinov2_edu.door import check_one_of, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Boxes, can_look, check_pixels
 
 RADIUS = {"bilinear": 1, "bicubic": 2}
@@ -89,6 +90,7 @@ def _kernel(distances: Tensor, interpolation: str, a: float) -> Tensor:
 
 
 @checked
+@torch_defaults()
 def crop_and_resize(
     images: Float[Tensor, "b c height width"] | UInt8[Tensor, "b c height width"],
     boxes: Boxes,
@@ -159,6 +161,7 @@ def _window(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @checked
+@torch_defaults()
 def resize(
     images: Float[Tensor, "b c height width"] | UInt8[Tensor, "b c height width"],
     size: int | tuple[int, int],

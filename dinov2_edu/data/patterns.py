@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from dinov2_edu.data.imageset import ImageSet
 from dinov2_edu.door import require
+from dinov2_edu.numerics import torch_defaults
 
 _CHUNK = 500  # pictures drawn at once: keeps memory small and a shorter set the beginning of a longer one
 _OVERSAMPLING = 2  # pictures are drawn this many times finer and averaged
@@ -173,6 +174,7 @@ def _draw(label: int, draws: Tensor, tables: Tensor, size: int) -> Tensor:
     return avg_pool2d(gray[:, None], _OVERSAMPLING).expand(-1, 3, -1, -1)
 
 
+@torch_defaults()
 def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -> ImageSet:
     """Draw `n` pictures of ten textures; the same arguments always give the same pictures.
 

@@ -8,6 +8,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from dinov2_edu.door import check_at_least, check_one_of, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_pair
 from dinov2_edu.probe.knn import knn_accuracy
 from dinov2_edu.probe.logistic import logistic_probe
@@ -24,6 +25,7 @@ class FewShotPoint(NamedTuple):
 
 
 @checked
+@torch_defaults()
 def few_shot_curve(
     train: tuple[Float[Tensor, "n d"], Labels],
     test: tuple[Float[Tensor, "m d"], Integer[Tensor, " m"]],

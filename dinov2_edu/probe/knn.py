@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dinov2_edu.door import check_at_least, check_temperature, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows
 from dinov2_edu.probe.report import ProbeReport, make_report
 from dinov2_edu.shapes import Labels
@@ -14,6 +15,7 @@ _SIMILARITIES_AT_ONCE = 2**24  # 64 MB of float32
 
 
 @checked
+@torch_defaults()
 @torch.no_grad()
 def nearest(
     train: Float[Tensor, "n d"], queries: Float[Tensor, "m d"], k: int

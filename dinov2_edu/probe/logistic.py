@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from dinov2_edu.door import check_above_zero, checked, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows, check_training
 from dinov2_edu.probe.report import ProbeReport, make_report
 from dinov2_edu.shapes import Labels
@@ -67,6 +68,7 @@ class LogisticProbe:
     notes: tuple[str, ...]
 
     @checked
+    @torch_defaults()
     def probabilities(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
         """Probability of each class, from 0 to the largest training label; 0 for one never seen.
 
@@ -99,6 +101,7 @@ class LogisticProbe:
 
 
 @checked
+@torch_defaults()
 def logistic_probe(
     train: Float[Tensor, "n d"],
     labels: Labels,
