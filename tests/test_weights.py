@@ -693,6 +693,13 @@ def zipped(path):
             archive.writestr(name, content)
 
 
+def flip(path):
+    """Change one bit of a weight."""
+    content = bytearray(path.read_bytes())
+    content[content.index(VisionTransformer(TINY).norm.weight.detach().numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+
+
 def in_page(config):
     return lambda path: save_file(dict(VisionTransformer(TINY).state_dict()), path, {"config": config})
 
@@ -716,6 +723,10 @@ BAD_FILES = {
     "bomb.pth": (
         lambda path: (torch.save(VisionTransformer(TINY).state_dict(), path), zipped(path)),
         "compressed",
+    ),
+    "flipped.pth": (
+        lambda path: (torch.save(VisionTransformer(TINY).state_dict(), path), flip(path)),
+        "has changed",
     ),
     "list.pth": (lambda path: torch.save([torch.zeros(2)], path), "no tensors by name"),
     "json.safetensors": (in_page("{"), "no safetensors file"),

@@ -54,16 +54,24 @@ def read_weights(path: Path) -> tuple[ViTConfig | None, Any]:
 
 
 def _is_stored(path: Path) -> bool:
-    """Whether this is an archive as `torch.save` writes it; one with compressed members is refused as a bomb."""
+    """Whether this is an archive as `torch.save` writes it; a bomb and one in which a bit has changed are refused.
+
+    torch itself looks at no checksum of its files.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         packed = [
             member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED
         ]
+        flipped = None if packed else archive.testzip()
     if packed:
         raise WeightsRefused(
             f"{shown(path)} holds {packed[0]} compressed, as torch never does: it was not loaded"
+        )
+    if flipped:
+        raise WeightsRefused(
+            f"{shown(path)}: {flipped} is not what was saved, something in the file has changed: restore it"
         )
     return True
 
