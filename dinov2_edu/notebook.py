@@ -2,6 +2,7 @@
 `live_curves` while something trains."""
 
 import ast
+import html
 import inspect
 import platform
 import sys
@@ -68,10 +69,14 @@ def _sharp_figures() -> None:
         set_matplotlib_formats("retina")
 
 
-def show_source(thing: Any) -> None:
-    """Show the code of a function, method or class as the package has it.
+def show_source(thing: Any, *, fold: bool = True) -> None:
+    """Show the code of a function, method or class as the package has it, folded under its name.
 
-    The docstring is cut to its first line, so that the code stays in view.
+    The docstring is cut to its first line.
+
+    Args:
+        thing: what to show.
+        fold: False leaves it open: for code that is the lesson.
 
     Raises:
         ValueError: the object has no Python source, such as a number or a function of torch's C++ core.
@@ -87,7 +92,10 @@ def show_source(thing: Any) -> None:
     parts = path.parts
     inside = "/".join(parts[parts.index("dinov2_edu") :]) if "dinov2_edu" in parts else path.name
     code = _shorten_docstring(textwrap.dedent("".join(lines)))
-    display(Markdown(f"`{inside}`, line {first}:\n\n````python\n{code.rstrip()}\n````"))
+    title = f"The package's <code>{html.escape(thing.__qualname__)}</code>: {inside}, line {first}"
+    body = f"````python\n{code.rstrip()}\n````"
+    state = "" if fold else " open"
+    display(Markdown(f"<details{state}><summary>{title}</summary>\n\n{body}\n\n</details>"))
 
 
 def _shorten_docstring(code: str) -> str:

@@ -61,21 +61,27 @@ def test_setup_seeds_and_says_where_it_runs(capsys):
     assert first.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def shown(monkeypatch, thing):
+def shown(monkeypatch, thing, **options):
     """The Markdown that show_source displays."""
     found = []
     monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
-    show_source(thing)
+    show_source(thing, **options)
     return found[0]
 
 
 def test_show_source_gives_file_line_and_code(monkeypatch):
     text = shown(monkeypatch, check_images)
-    assert text.startswith("`dinov2_edu/shapes.py`, line ")
+    assert text.startswith(
+        "<details><summary>The package's <code>check_images</code>: dinov2_edu/shapes.py, line "
+    )
     assert 'wanted = f"wanted a batch of images' in text
     assert "Refuse anything that is not a non-empty batch" in text
     assert "ValueError: wrong type, rank" not in text  # the rest of the docstring is left out
     compile(text.split("````python\n")[1].split("````")[0], "shown", "exec")
+
+
+def test_show_source_leaves_the_lesson_open(monkeypatch):
+    assert shown(monkeypatch, check_images, fold=False).startswith("<details open><summary>")
 
 
 def test_show_source_cuts_the_docstrings_of_methods_too(monkeypatch):

@@ -32,7 +32,8 @@ from dinov2_edu.notebook import setup
 
 here = setup("{chapter}")"""
 
-MAX_LINES, MAX_WIDTH = 20, 88
+MAX_LINES, MAX_VISIBLE, MAX_WIDTH = 20, 12, 88
+FOLDED = {"hide-input", "hide-cell", "exercise"}
 KEPT = ("cellView", "jupyter", "mystnb", "tags")
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 TAKES = re.compile(r"about (\d+) (second|minute)s? on two CPU cores")
@@ -175,6 +176,11 @@ def _code_problems(cell: dict) -> Iterator[str]:
     lines = code.splitlines()
     if len(lines) > MAX_LINES:
         yield f"{len(lines)} lines, at most {MAX_LINES}: split it, or move code into the package"
+    elif len(lines) > MAX_VISIBLE and not FOLDED & set(tags(cell)):
+        yield (
+            f"{len(lines)} lines in sight, at most {MAX_VISIBLE}: split it, or fold it with the tag hide-input "
+            "if it is not the idea itself"
+        )
     if not lines:
         yield "the cell is empty"
     if "set-up" not in tags(cell):

@@ -126,9 +126,16 @@ export function player(ui, { key, label, last, perSecond, primary = false, into 
 }
 
 /** A line of buttons and switches among the controls; `wide` where more than two have to fit. */
-export function row(ui, label, { wide = false } = {}) {
+export function row(ui, label, { wide = false, into = null } = {}) {
   const kind = wide ? "dv2-row dv2-two" : "dv2-row";
-  return place(ui, null, h("div", { class: kind, role: "group", "aria-label": label }));
+  return place(ui, into, h("div", { class: kind, role: "group", "aria-label": label }));
+}
+
+/** A fold for the controls that few readers need; returns the place inside it. */
+export function more(ui, label) {
+  const inside = h("div", { class: "dv2-controls" });
+  place(ui, null, h("details", { class: "dv2-more dv2-wide" }, h("summary", {}, label), inside));
+  return inside;
 }
 
 const fraction = ({ value, min, max }) => (value - min) / (max - min || 1);

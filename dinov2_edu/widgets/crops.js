@@ -2,8 +2,8 @@
 import { N_UNIFORMS, boxFromUniform } from "./_boxes.js";
 import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, blur, solarise } from "./_colours.js";
 import {
-  button, clamp, decodeImage, figure, font, gallery, h, inkOn, legend, percent, pointerShare, rangeSlider, remember,
-  row, shell, slider, sum, toggle, uniforms,
+  arrowStep, bars, button, clamp, decodeImage, figure, font, gallery, h, inkOn, legend, more, percent, pointerShare,
+  rangeSlider, remember, row, shell, slider, toggle, uniforms,
 } from "./_shared.js";
 
 const SIDES = { global: 224, local: 98 }; // pixels of a crop, as the network gets it
@@ -23,6 +23,24 @@ function drawBoxes(size, globalScale, localScale, ratio, nLocal, seed) {
     return boxFromUniform(numbers, size, crop < 2 ? globalScale : localScale, ratio);
   });
 }
+
+/** The boxes with those that a reader moved put where they were moved to, inside the photo. */
+export function moveBoxes(boxes, moved, [imageHeight, imageWidth]) {
+  return boxes.map(([top, left, height, width], crop) => {
+    const [newTop, newLeft] = moved[crop]?.length ? moved[crop] : [top, left];
+    return [clamp(newTop, 0, imageHeight - height), clamp(newLeft, 0, imageWidth - width), height, width];
+  });
+}
+
+/** The share of a box, 0 to 1, that lies inside another. */
+export function seenBy([top, left, height, width], [otherTop, otherLeft, otherHeight, otherWidth]) {
+  const down = Math.min(top + height, otherTop + otherHeight) - Math.max(top, otherTop);
+  const across = Math.min(left + width, otherLeft + otherWidth) - Math.max(left, otherLeft);
+  return Math.max(0, down) * Math.max(0, across) / (height * width);
+}
+
+/** The global crops that a crop is compared with: the teacher's, but never the crop itself. */
+const partnersOf = (crop) => [0, 1].filter((partner) => partner !== crop);
 
 // ---- what is done to it -------------------------------------------------------------------------------------
 
@@ -149,8 +167,11 @@ function sentence({ boxes, size, chosen, augmentations, strength }) {
   const [, , height, width] = boxes[chosen];
   const side = SIDES[kindOf(chosen)];
   const changes = describeAugmentations(augmentations[chosen], strength);
+  const seen = partnersOf(chosen).map((partner) =>
+    `${percent(seenBy(boxes[chosen], boxes[partner]))} of it in its crop ${nameOf(partner)}`);
   return `Crop ${nameOf(chosen)} takes ${percent(height * width / (size[0] * size[1]))} of the photo: `
-    + `${width}\u00a0×\u00a0${height} pixels become ${side}\u00a0×\u00a0${side}${changes ? `; ${changes}` : ""}.`;
+    + `${width}\u00a0×\u00a0${height} pixels become ${side}\u00a0×\u00a0${side}${changes ? `; ${changes}` : ""}. `
+    + `The teacher has seen ${seen.join(" and ")}.`;
 }
 
 function addControls(ui, current) {
@@ -158,31 +179,26 @@ function addControls(ui, current) {
   const share = { min: 0.02, max: 1, step: 0.01, format: percent };
   rangeSlider(ui, { key: "global_scale", label: "Global crops' area", ...share });
   rangeSlider(ui, { key: "local_scale", label: "Local crops' area", ...share });
+  const drawAgain = () => ui.set({ seed: model.get("seed") + 1, moved: [] });
+  button(ui, { label: "Draw again", primary: true, into: row(ui, "Draw"), onPress: drawAgain });
+
+  const into = more(ui, "Shape, number, augmentations");
   const ratio = { min: 0.25, max: 4, step: 0.05, format: (value) => value.toFixed(2) };
-  rangeSlider(ui, { key: "ratio", label: "Width : height", ...ratio });
-  slider(ui, { key: "n_local", label: "Local crops", min: 0, max: 10 });
-  const line = row(ui, "Draw", { wide: true });
-  const drawAgain = () => ui.set({ seed: model.get("seed") + 1 });
-  button(ui, { label: "Draw again", primary: true, into: line, onPress: drawAgain });
+  rangeSlider(ui, { key: "ratio", label: "Width : height", ...ratio, into });
+  slider(ui, { key: "n_local", label: "Local crops", min: 0, max: 10, into });
+  const line = row(ui, "All crops", { wide: true, into });
   button(ui, { label: "Augment as in training", into: line, onPress: () =>
     ui.set({ augmented: drawAugmentations(current().boxes.length, model.get("seed")) }) });
   button(ui, { label: "No augmentation", into: line, onPress: () => ui.set({ augmented: [] }) });
+  addSwitches(ui, current, into);
 }
 
-/** The chosen crop at the network's size, with a switch for each augmentation beside it. */
-function addChosen(ui, current, into) {
-  const box = h("div", { class: "dv2-chosen-crop" });
-  into.append(box);
-  figure(ui, { caption: "", into: box, paint: (ctx, { width }) => {
-    const { pictures, chosen } = current();
-    ctx.imageSmoothingQuality = "high";
-    ctx.drawImage(pictures[chosen], 0, 0, width, width);
-    return `The chosen crop, ${nameOf(chosen)}.`;
-  } });
-  const title = h("p", { class: "dv2-label" });
-  const attributes = { class: "dv2-switches", role: "group", "aria-label": "Augmentations of the chosen crop" };
+/** A switch for each augmentation of the chosen crop. */
+function addSwitches(ui, current, into) {
+  const title = h("span", { class: "dv2-label" });
+  const attributes = { class: "dv2-row dv2-two", role: "group", "aria-label": "Augmentations of the chosen crop" };
   const switches = h("div", attributes, title);
-  box.append(switches);
+  into.append(switches);
   for (const name of AUGMENTATIONS) {
     toggle(ui, {
       key: name, label: name, into: switches,
@@ -198,11 +214,82 @@ function addChosen(ui, current, into) {
   ui.watch(() => { title.textContent = `Do to crop ${nameOf(current().chosen)}:`; });
 }
 
+/** The chosen crop at the network's size, and how much of it the teacher has seen. */
+function addChosen(ui, current, into) {
+  const box = h("div", { class: "dv2-chosen-crop" });
+  into.append(box);
+  figure(ui, { caption: "", into: box, paint: (ctx, { width }) => {
+    const { pictures, chosen } = current();
+    ctx.imageSmoothingQuality = "high";
+    ctx.drawImage(pictures[chosen], 0, 0, width, width);
+    return `The chosen crop, ${nameOf(chosen)}.`;
+  } });
+  const beside = h("div", {}, h("p", { class: "dv2-label" }, "Of this crop the teacher has seen"));
+  box.append(beside);
+  const shares = bars(ui, { label: "Share of the crop that the teacher has seen", into: beside });
+  ui.watch(() => {
+    const { boxes, chosen } = current();
+    shares(partnersOf(chosen).map((partner) => {
+      const share = seenBy(boxes[chosen], boxes[partner]);
+      return { name: `in ${nameOf(partner)}`, share, text: percent(share), color: ui.color("global-crop") };
+    }));
+  });
+}
+
+/**
+ * A press on a box chooses it, a drag moves it, the arrow keys move the chosen one.
+ *
+ * A finger scrolls the page, unless it lies on the box that was chosen before.
+ */
+function chooseAndMove(ui, canvas, current) {
+  const { model } = ui;
+  let held = null;
+  const place = (event) => {
+    const { size } = current();
+    const [x, y] = pointerShare(event, canvas);
+    return [y * size[0], x * size[1]];
+  };
+  const moveTo = (top, left) => {
+    const { boxes, chosen, size } = current();
+    const moved = boxes.map((_, crop) => model.get("moved")[crop] ?? []);
+    moved[chosen] = [clamp(Math.round(top), 0, size[0] - boxes[chosen][2]), clamp(Math.round(left), 0, size[1] - boxes[chosen][3])];
+    ui.set({ moved });
+  };
+  canvas.setAttribute("role", "application");
+  canvas.style.cursor = "grab";
+  canvas.addEventListener("touchstart", (event) => {
+    const { boxes, chosen } = current();
+    const [y, x] = place(event.touches[0]);
+    if (event.touches.length === 1 && boxAt([boxes[chosen]], x, y) === 0) event.preventDefault();
+  }, { passive: false });
+  canvas.addEventListener("pointerdown", (event) => {
+    const { boxes, chosen } = current();
+    const [y, x] = place(event);
+    const found = event.pointerType === "touch" && boxAt([boxes[chosen]], x, y) === 0 ? chosen : boxAt(boxes, x, y);
+    if (found < 0) return;
+    ui.set({ crop: found });
+    held = [y - boxes[found][0], x - boxes[found][1]];
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const [y, x] = place(event);
+    moveTo(y - held[0], x - held[1]);
+  });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { held = null; });
+  canvas.addEventListener("keydown", (event) => {
+    const step = arrowStep(event);
+    if (!step) return;
+    const { boxes, chosen, size } = current();
+    const reach = Math.max(1, Math.round(Math.max(...size) / 40));
+    moveTo(boxes[chosen][0] + step[1] * reach, boxes[chosen][1] + step[0] * reach);
+  });
+}
+
 const STYLE = `
 .dv2-crops-half { display: grid; gap: 0.9rem; align-content: start; min-width: 0; }
-.dv2-chosen-crop { display: grid; grid-template-columns: minmax(0, 11rem) 1fr; gap: 1rem; align-items: center; }
-.dv2-switches { display: flex; flex-direction: column; align-items: start; }
-.dv2-switches p { margin: 0 0 0.2rem; }`;
+.dv2-chosen-crop { display: grid; grid-template-columns: minmax(0, 8rem) 1fr; gap: 1rem; align-items: center; }
+.dv2-chosen-crop p { margin: 0 0 0.4rem; }`;
 
 async function render({ model, el }) {
   const ui = shell({ model, el, label: "Multi-crop" });
@@ -219,7 +306,7 @@ async function render({ model, el }) {
   const current = () => {
     const ranges = ["global_scale", "local_scale", "ratio"].flatMap((key) => model.get(key));
     const seed = model.get("seed");
-    const boxes = boxesNow(...ranges, model.get("n_local"), seed);
+    const boxes = moveBoxes(boxesNow(...ranges, model.get("n_local"), seed), model.get("moved"), size);
     const chosen = Math.min(model.get("crop"), boxes.length - 1);
     const augmentations = boxes.map((_, crop) => model.get("augmented")[crop] ?? []);
     return {
@@ -231,17 +318,12 @@ async function render({ model, el }) {
   legend(ui, [["global-crop", "global crops, 224 × 224 pixels"], ["local-crop", "local crops, 98 × 98 pixels"]]);
   const [left, right] = ["", " dv2-later"].map((more) => h("div", { class: `dv2-crops-half${more}` }));
   ui.stage.append(left, right);
-  const canvas = figure(ui, { caption: "", into: left, aspect: size[1] / size[0], paint: (ctx, area) => {
+  const canvas = figure(ui, { caption: "", into: left, aspect: size[1] / size[0], interactive: true, paint: (ctx, area) => {
     const { boxes, chosen } = current();
     paintBoxes(ui, ctx, area, photo, boxes, chosen);
-    return `${model.get("photo_alt")}, with ${boxes.length} boxes on it; chosen is ${nameOf(chosen)}.`;
+    return `${model.get("photo_alt")}, with ${boxes.length} boxes on it; chosen is ${nameOf(chosen)}: arrow keys move it.`;
   } });
-  canvas.style.cursor = "pointer";
-  canvas.addEventListener("pointerdown", (event) => {
-    const [x, y] = pointerShare(event);
-    const found = boxAt(current().boxes, x * size[1], y * size[0]);
-    if (found >= 0) ui.set({ crop: found });
-  });
+  chooseAndMove(ui, canvas, current);
 
   const globals = gallery(ui, { key: "crop", label: "Global crops", columns: 2, into: right });
   const locals = gallery(ui, { key: "crop", label: "Local crops", columns: 4, into: right });

@@ -18,6 +18,7 @@ class CropsWidget(BookWidget):
         n_local: number of local crops.
         seed: number of the draw; the same number gives the same crops.
         crop: the crop that is looked at; 0 and 1 are the global ones.
+        moved: for each crop the (top, left) that it was dragged to, in pixels of the photo; empty where it was drawn.
         augmented: for each crop, which of "flip", "colour", "blur", "solarise" are done to it.
         boxes: (top, left, height, width) of each crop, in pixels of the photo as handed over (`photo_size`).
 
@@ -38,6 +39,7 @@ class CropsWidget(BookWidget):
     n_local = traitlets.Int(8, min=0, max=10).tag(sync=True)
     seed = traitlets.Int(14, min=0).tag(sync=True)
     crop = traitlets.Int(0, min=0, max=11).tag(sync=True)
+    moved = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
     augmented = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     boxes = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
 

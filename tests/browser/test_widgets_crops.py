@@ -17,7 +17,13 @@ PHOTO = Image.fromarray(np.stack(np.broadcast_arrays(RAMP[None, :], RAMP[:400, N
 
 @pytest.fixture
 def cropped(mount):
-    return mount(CropsWidget(PHOTO, photo_alt="a colour ramp"))
+    return opened(mount(CropsWidget(PHOTO, photo_alt="a colour ramp")))
+
+
+def opened(mounted):
+    """The control with its fold of further settings open."""
+    mounted.root.locator("summary").click()
+    return mounted
 
 
 def areas(mounted):
@@ -176,6 +182,79 @@ def test_crop_is_chosen_by_button_keyboard_and_on_the_photo(cropped):
     assert buttons.nth(smallest).get_attribute("aria-pressed") == "true"
 
 
+def on_the_photo(mounted, y, x):
+    """Where a place of the photo, in its own pixels, lies on the page."""
+    shown, (height, width) = mounted.root.locator("canvas").first.bounding_box(), mounted.value("photo_size")
+    return shown["x"] + x / width * shown["width"], shown["y"] + y / height * shown["height"]
+
+
+def test_a_box_is_dragged_and_stops_at_the_photos_edge(cropped):
+    boxes = cropped.value("boxes")
+    smallest = min(range(len(boxes)), key=lambda crop: boxes[crop][2] * boxes[crop][3])
+    top, left, height, width = boxes[smallest]
+    for y, x in ((200, 300), (-90, 990)):
+        cropped.page.mouse.move(*on_the_photo(cropped, top + height / 2, left + width / 2))
+        cropped.page.mouse.down()
+        cropped.page.mouse.move(*on_the_photo(cropped, y, x), steps=3)
+        cropped.page.mouse.up()
+        cropped.settle()
+        now = cropped.value("boxes")
+        top, left = max(0, round(y - height / 2)), min(600 - width, round(x - width / 2))
+        np.testing.assert_allclose(now[smallest], [top, left, height, width], atol=2)
+        assert [box for i, box in enumerate(now) if i != smallest] == [
+            box for i, box in enumerate(boxes) if i != smallest
+        ]
+        top, left = now[smallest][:2]
+    cropped.press("Draw again")
+    assert cropped.value("moved") == []
+
+
+def test_arrow_keys_move_the_chosen_box(cropped):
+    cropped.set(crop=3)
+    cropped.root.locator("canvas").first.focus()
+    top, left = cropped.value("boxes")[3][:2]
+    for stroke in ["ArrowLeft"] * 50 + ["ArrowUp"] * 50:
+        cropped.page.keyboard.press(stroke)
+    cropped.settle()
+    assert cropped.value("boxes")[3][:2] == [0, 0] != [top, left]
+    cropped.page.keyboard.press("ArrowDown")
+    cropped.settle()
+    assert cropped.value("boxes")[3][:2] == [15, 0]
+
+
+def test_a_finger_moves_the_chosen_box_only(mount):
+    cropped = mount(CropsWidget(PHOTO, crop=2, moved=[[], [], [0, 0]]), width=390, has_touch=True)
+    prevented = """([y, x]) => {
+        const canvas = document.querySelector("canvas"), box = canvas.getBoundingClientRect();
+        const clientX = box.left + x / 600 * box.width, clientY = box.top + y / 400 * box.height;
+        const touch = new Touch({ identifier: 1, target: canvas, clientX, clientY });
+        const options = { touches: [touch], cancelable: true, bubbles: true };
+        return !canvas.dispatchEvent(new TouchEvent("touchstart", options));
+    }"""
+    cropped.settle()
+    assert cropped.page.evaluate(prevented, [5, 5])  # on the chosen box: the page does not scroll
+    assert not cropped.page.evaluate(prevented, [395, 595])
+
+
+def test_what_the_teacher_has_seen_is_counted_in_pixels(cropped):
+    boxes = torch.tensor(cropped.value("boxes"))
+    covered = torch.zeros(len(boxes), 400, 600, dtype=torch.bool)
+    for row, (top, left, height, width) in enumerate(boxes.tolist()):
+        covered[row, top : top + height, left : left + width] = True
+    buttons = cropped.root.get_by_role("button", name=re.compile("^Crop "))
+    for crop in range(len(boxes)):
+        buttons.nth(crop).click()
+        wanted = [
+            f"{(covered[crop] & covered[other]).sum() / covered[crop].sum() * 100:.0f}"
+            for other in (0, 1)
+            if other != crop
+        ]
+        told = cropped.readout().partition("The teacher has seen ")[2]
+        for found, share in zip(re.findall(r"([\d.<]+) %", told), wanted, strict=True):
+            assert abs(float(found.strip("<")) - float(share)) <= 1, (crop, told, wanted)
+        assert len(cropped.texts(".dv2-bars li")) == len(wanted)
+
+
 def test_flip_mirrors_the_chosen_crop_only(cropped):
     first, second = picture_of_crop(cropped, 0), picture_of_crop(cropped, 1)
     cropped.control("flip").click()
@@ -206,7 +285,7 @@ def test_colour_says_its_numbers_and_changes_the_crop(cropped):
 
 def test_blur_smooths(mount):
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
-    cropped = mount(CropsWidget(noise))
+    cropped = opened(mount(CropsWidget(noise)))
     before = picture_of_crop(cropped, 0)
     cropped.control("blur").click()
     assert "blurred with sigma" in cropped.readout()

@@ -9,6 +9,7 @@ from tools.address import release_in_config
 from tools.notebooks import (
     FOLDER,
     MAX_LINES,
+    MAX_VISIBLE,
     SETUP,
     SETUP_METADATA,
     problems,
@@ -98,7 +99,8 @@ BROKEN = {
     "short slug": changed(3, id="a1b2c3d4"),
     "id must be": changed(3, id="Bars 1"),
     "prose must stand before": added(cell("code", "again", "draw()")),
-    "at most 20": changed(3, source="\n".join(["draw()"] * (MAX_LINES + 1))),
+    "lines, at most 20": changed(3, source="\n".join(["draw()"] * (MAX_LINES + 1))),
+    "in sight, at most 12": changed(3, source="\n".join(["draw()"] * (MAX_VISIBLE + 1)), metadata={}),
     "longer than 88": changed(3, source="x = " + "1" * 90),
     "sys.path": changed(3, source="import sys\nsys.path.append('.')"),
     "warning filter": changed(3, source="warnings.filterwarnings('ignore')"),
