@@ -27,6 +27,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from dinov2_edu.palette import PALETTE
+from tools import site_files
 from tools.address import pages, slug_in_config, tag
 from tools.at_hand import at_hand
 from tools.imports import fingerprint
@@ -58,6 +59,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", open_release_in_colab, priority=600)  # after the theme made its buttons
     app.connect("build-finished", copy_files)
     app.connect("build-finished", remember_runs)
+    site_files.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

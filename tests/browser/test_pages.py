@@ -4,7 +4,8 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
+from zipfile import ZipFile
 
 import pytest
 from built_book import built_pages, open_formulas, undrawn_formulas, violations
@@ -97,10 +98,79 @@ def test_the_launch_button_opens_the_notebook_of_the_release_in_colab(built, pat
     assert links == {f"https://colab.research.google.com/github/{slug_in_config()}/blob/{tag()}/{notebook}"}
 
 
-def test_search_finds_a_chapter(visit):
-    with visit("search.html?q=temperature") as page:
+SEARCHES = {
+    "registers": "notebooks/",
+    "fine-tune": "book/faq",
+    "lora": "book/faq",
+    "segmentation": "book/",
+    "depth": "book/",
+    "collapse": "notebooks/0",
+    "flat loss": "book/faq",
+    "licence": "book/faq",
+    "license": "book/faq",
+    "ViT-L": "book/which-model",
+    "attention map": "notebooks/0",
+    "own pictures": "book/faq",
+    "onnx": "book/faq",
+    "memory": "notebooks/",
+    "temperature": "notebooks/0",
+    "Sinkhorn": "notebooks/0",
+    "mask token": "notebooks/02",
+    "weight decay": "notebooks/06",
+    "distillation": "book/",
+    "k-NN": "notebooks/0",
+}
+"""What a reader types, and how the address begins of a page that must be among the first five."""
+
+
+@pytest.mark.parametrize("words", SEARCHES)
+def test_search_finds_what_a_reader_types(visit, words):
+    with visit(f"search.html?q={quote_plus(words)}") as page:
         page.locator("#search-results li a").first.wait_for(timeout=15_000)
-        assert page.locator("#search-results li a[href*='notebooks/']").count() >= 1
+        page.wait_for_function(
+            "!document.querySelector('#search-results .search-summary')?.textContent.includes('Searching')"
+        )
+        found = page.locator("#search-results li > a").evaluate_all(
+            "all => all.map(a => a.getAttribute('href'))"
+        )
+    assert any(SEARCHES[words] in address for address in found[:5]), found[:8]
+
+
+def test_a_wrong_address_leads_to_the_book(visit):
+    with visit("404.html") as page:
+        assert violations(page) == []
+        page.get_by_label("Search the book").fill("koleo")
+        page.keyboard.press("Enter")
+        page.locator("#search-results li a").first.wait_for(timeout=15_000)
+
+
+def test_the_icons_that_pages_show_are_there(visit, built):
+    assert (built / "_static/scripts/fontawesome.js").stat().st_size < 200_000
+    with visit("notebooks/01_crops.html") as page:
+        page.locator("svg.svg-inline--fa").first.wait_for(state="attached")
+        assert page.locator("i[class*='fa-']").count() == 0
+        assert page.locator("svg.fa-circle-question, svg[data-icon='circle-question']").count() == 0
+
+
+def test_the_whole_site_can_be_taken_along(built):
+    with ZipFile(built / "inside-dinov2.zip") as packed:
+        names = set(packed.namelist())
+    assert {f"inside-dinov2/{path}" for path in PAGES} <= names
+
+
+CODE_SHARE = """() => {
+    const visible = (element) => element.offsetHeight > 0 && !element.closest("details:not([open])");
+    const blocks = [...document.querySelectorAll(".bd-article [class*='highlight-'][class*='ython']")].filter(visible);
+    const height = blocks.reduce((sum, block) => sum + block.offsetHeight, 0);
+    return height / document.querySelector(".bd-article").offsetHeight;
+}"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_a_chapter_shows_ideas_and_folds_the_rest(visit, path):
+    with visit(path) as page:
+        page.wait_for_timeout(500)
+        assert page.evaluate(CODE_SHARE) <= 0.2
 
 
 def test_each_page_says_what_it_is_about(built):

@@ -1,0 +1,74 @@
+"""What the finished site has beside its pages: icons, the page for wrong addresses, the offline copy."""
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pydata_sphinx_theme
+import pytest
+
+from tools import site_files
+from tools.site_files import NOT_FOUND, finish_page, last_change, only_icons, pack
+
+THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
+ROOT = Path(__file__).parents[1]
+
+
+def test_icons_that_no_page_shows_are_left_out():
+    script = 'a={moon:[5,5,[9789,"night"],"f1","M1"],"paper-plane":[5,5,[],"f2",["M2","M3"]],sun:[1,1,[],"f3","M4"]}'
+    assert only_icons(script, {"night"}) == 'a={moon:[5,5,[9789,"night"],"f1","M1"],}'
+    assert only_icons(script, {"paper-plane", "sun"}) == (
+        'a={"paper-plane":[5,5,[],"f2",["M2","M3"]],sun:[1,1,[],"f3","M4"]}'
+    )
+
+
+def test_the_themes_own_script_shrinks_to_a_tenth():
+    script = (THEME / "scripts" / "fontawesome.js").read_text("utf-8")
+    few = only_icons(script, {"search", "github", "moon"})
+    assert len(few) < len(script) / 10
+    for icon in ('"magnifying-glass":', "github:", "moon:"):
+        assert icon in few
+    assert '"paper-plane":' not in few
+
+
+def context_of(page, doctree=None):
+    app = SimpleNamespace(srcdir=str(ROOT), env=SimpleNamespace(doc2path=lambda page: ROOT / "README.md"))
+    context = {"body": "<p>words</p>"}
+    finish_page(app, page, "page.html", context, doctree)
+    return context
+
+
+def test_the_page_for_wrong_addresses_loads_from_the_sites_root_and_is_not_indexed():
+    tags = context_of("404")["metatags"]
+    assert '<base href="/inside-dinov2/">' in tags and 'content="noindex"' in tags
+    assert 'name="q"' in NOT_FOUND and 'action="search.html"' in NOT_FOUND
+    assert "<base" not in context_of("book/index")["metatags"]
+
+
+def test_a_page_says_when_it_last_changed(monkeypatch):
+    monkeypatch.setattr(site_files, "last_change", lambda path: ("2026-11-28", "c0ffee"))
+    body = context_of("book/index", doctree=object())["body"]
+    assert 'commit/c0ffee">2026-11-28</a>' in body and body.startswith("<p>words</p>")
+
+
+def test_without_a_history_nothing_is_said(tmp_path):
+    (tmp_path / "page.md").write_text("# A page")
+    assert last_change(tmp_path / "page.md") is None
+
+
+def test_the_packed_site_has_every_file_and_not_itself(tmp_path):
+    for name in ("index.html", "_static/a.css", "reports/x.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for _ in range(2):  # the second time the archive lies there
+        pack(tmp_path, tmp_path / "site.zip")
+    with zipfile.ZipFile(tmp_path / "site.zip") as packed:
+        assert sorted(packed.namelist()) == ["inside-dinov2/_static/a.css", "inside-dinov2/index.html"]
+
+
+@pytest.mark.parametrize("name", ["reports", ".buildinfo"])
+def test_what_the_builder_leaves_is_not_packed(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    pack(tmp_path, tmp_path / "site.zip")
+    with zipfile.ZipFile(tmp_path / "site.zip") as packed:
+        assert packed.namelist() == []

@@ -1,0 +1,114 @@
+"""What the finished site has beside its pages: a Sphinx extension, set up by `tools.book_extension`.
+
+- Of the theme's 1,400 icons (1.5 MB) only those stay that some page shows.
+- `404.html` says in the book's own frame that there is no such page, with a search field.
+- `inside-dinov2.zip` is the whole site, to be read without a network.
+- A page says when it last changed, with a link to the change.
+- A page is dark from its first moment where the reader wants it dark.
+"""
+
+import re
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+from tools.address import pages, slug_in_config
+
+ICONS = Path("_static/scripts/fontawesome.js")
+OFFLINE = "inside-dinov2.zip"
+_ICON = re.compile(
+    r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
+    r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
+)
+NOT_FOUND = """<h1>There is no such page</h1>
+<p>It may have moved. The <a href="book/index.html">first page</a> leads to all chapters; or search the book:</p>
+<form action="search.html" method="get" role="search">
+<input type="search" name="q" aria-label="Search the book" placeholder="collapse, registers, KoLeo ...">
+<button type="submit">Search</button></form>"""
+DARK = (
+    '<script>if (["auto", null].includes(localStorage.getItem("mode")) && '
+    'matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.dataset.theme = "dark";</script>\n'
+)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect everything."""
+    app.connect("html-collect-pages", not_found_page)
+    app.connect("html-page-context", finish_page)
+    app.connect("build-finished", finish_site, priority=900)  # after everything was written and copied
+
+
+def not_found_page(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
+    """The page that the host shows for every address that leads nowhere."""
+    yield "404", {"title": "There is no such page", "body": NOT_FOUND}, "page.html"
+
+
+def finish_page(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Add to a page what follows from its name alone."""
+    tags = context.get("metatags", "") + DARK
+    if page == "404":  # it is shown under any address: what it loads is named from the site's root
+        folder = pages(slug_in_config(Path(app.srcdir))).partition("/")[2].strip("/")
+        tags = f'<base href="/{folder}/">\n<meta name="robots" content="noindex">\n{tags}'
+    context["metatags"] = tags
+    if doctree is not None and (change := last_change(Path(app.env.doc2path(page)))):
+        date, commit = change
+        address = f"https://github.com/{slug_in_config(Path(app.srcdir))}/commit/{commit}"
+        context["body"] += f'<p class="page-changed">Last changed <a href="{address}">{date}</a></p>'
+
+
+@cache
+def last_change(path: Path) -> tuple[str, str] | None:
+    """Date and commit of a file's newest change, or None where there is no history."""
+    command = ["git", "log", "-1", "--format=%cs %H", "--", path.name]
+    try:
+        said = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return tuple(said.split()) if said.strip() else None
+
+
+def finish_site(app: Sphinx, error: Exception | None) -> None:
+    """Thin out the icons and pack the site."""
+    if error or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    script = site / ICONS
+    if script.is_file():
+        shown = "".join(page.read_text("utf-8") for page in site.rglob("*.html"))
+        scripts = (one for one in script.parent.glob("*.js") if one != script)
+        shown += "".join(one.read_text("utf-8") for one in scripts)
+        used = set(re.findall(r"\bfa-([a-z0-9-]+)", shown))
+        script.write_text(only_icons(script.read_text("utf-8"), used), "utf-8")
+        script.with_suffix(".js.map").unlink(missing_ok=True)
+    pack(site, site / OFFLINE)
+
+
+def only_icons(script: str, used: set[str]) -> str:
+    """Return Font Awesome's script with those icons only whose name, or another name of theirs, is used."""
+
+    def keep(icon: re.Match) -> str:
+        names = {icon["quoted"] or icon["bare"], *re.findall(r'"([\w-]+)"', icon["aliases"])}
+        return icon[0] if names & used else ""
+
+    return _ICON.sub(keep, script)
+
+
+def pack(site: Path, archive: Path) -> None:
+    """Write the whole site into one file."""
+    archive.unlink(missing_ok=True)
+    whole = archive.with_suffix(".part")
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in sorted(site.rglob("*")):
+            inside = path.relative_to(site)
+            if (
+                path.is_file()
+                and path not in (whole, archive)
+                and inside.parts[0] not in ("reports", ".buildinfo")
+            ):
+                packed.write(path, Path("inside-dinov2") / inside)
+    whole.rename(archive)
