@@ -11,8 +11,8 @@ from PIL import Image
 from tiny_features import SMALL, by_hand, counted_model, noise_pictures, options, save, two_classes
 from torchvision import datasets
 
-from dinov2_edu.features import PictureError, Preprocessing, extract_features, sources
-from dinov2_edu.pictures import ahead
+from dinov2_edu.features import Preprocessing, extract_features, sources
+from dinov2_edu.pictures import PictureError, ahead
 from dinov2_edu.vit import fingerprint
 
 

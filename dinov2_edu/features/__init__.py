@@ -11,7 +11,6 @@ from dinov2_edu.features.preprocessing import (
     WHOLE_PICTURE,
     Preprocessing,
 )
-from dinov2_edu.pictures import PictureError
 
 __all__ = [
     "BLOG_POST",
@@ -23,7 +22,6 @@ __all__ = [
     "ExtractOptions",
     "Features",
     "PcaColours",
-    "PictureError",
     "Preprocessing",
     "attention_over_patches",
     "extract_features",
