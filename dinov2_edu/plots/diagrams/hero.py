@@ -15,35 +15,45 @@ from dinov2_edu.plots.svg import Box, Canvas, Diagram
 
 
 def hero() -> Diagram:
-    """Draw one photo, two networks and one loss, to be seen 360 to 800 pixels wide."""
-    canvas = Canvas(width=480)
-    size = 17.5
+    """Draw one photo, two networks and what is compared, to be seen 360 to 800 pixels wide."""
+    canvas = Canvas(width=500)
+    size = 18.4
     stage = photo(canvas, Box(8, 106, 150, 100))
     for crop in LOCAL_CROPS:
         crop_outline(canvas, crop, "", "local_crop", inside=stage)
-    crop_outline(canvas, GLOBAL_CROPS[0], "", "global_crop", inside=stage)
+    for crop in GLOBAL_CROPS:
+        crop_outline(canvas, crop, "", "global_crop", inside=stage)
+    for i, crop in enumerate(LOCAL_CROPS[:4]):
+        small = photo(canvas, Box(178 + 31.5 * i, 8, 26, 26), crop)
+        canvas.rect(small, "local_crop", tint=0, line=2, corner=2, dash="5 3")
     rows = (
-        ("student", 56, 102, MASKED, "guesses the gaps"),
-        ("teacher", 256, 210, (), "sees everything"),
+        ("student", 42, 54, 102, MASKED, "parts, gaps"),
+        ("teacher", 222, 251, 210, (), "sees it whole"),
     )
-    for role, y, start, masked, note in rows:
-        grid = patch_grid(canvas, Box(182, y - 44, 88, 88), 8, masked, view=GLOBAL_CROPS[0])
-        canvas.arrow([(83, start), (83, y), grid.left], role)
-        box = network(canvas, Box(296, y - 34, 174, 68), role, role, note, size=size)
-        canvas.arrow([grid.right, box.left], role)
-    meet = loss(canvas, Box(366, 135, 88, 42), "agree?", size=size)
-    canvas.arrow([(410, 90), meet.top], "student")
-    canvas.arrow([(410, 222), meet.bottom], "teacher")
-    no_gradient(canvas, (410, 206))
-    canvas.arrow([(322, 90), (322, 222)], "teacher", dash="2 4", width=2.4)
-    canvas.text((310, 156), "follows as a\nmoving average", size=size, anchor="end")
+    for role, y, middle, start, masked, note in rows:
+        for i, crop in enumerate(GLOBAL_CROPS):
+            patch_grid(canvas, Box(178 + 63 * i, y, 58, 58), 8, () if i else masked, view=crop)
+        canvas.arrow([(83, start), (83, middle), (172, middle)], role)
+        box = network(canvas, Box(346, middle - 34, 147, 68), role, role, note, size=size)
+        canvas.arrow([(303, middle), box.left], role)
+    canvas.line([(207, 103), (207, 219)], "patch", width=2.4)
+    canvas.line([(268, 103), (212, 219)], "cls", width=2.4)
+    canvas.text((203, 124), "iBOT", size=size, anchor="end")
+    canvas.text((262, 124), "DINO", size=size, anchor="start")
+    meet = loss(canvas, Box(398, 131, 88, 42), "agree?", size=size)
+    canvas.arrow([(442, 88), meet.top], "student")
+    canvas.arrow([(442, 217), meet.bottom], "teacher")
+    no_gradient(canvas, (442, 200))
+    canvas.arrow([(368, 88), (368, 217)], "teacher", dash="2 4", width=2.4)
+    canvas.text((360, 174), "follows as\na moving\naverage", size=size, anchor="end")
     return canvas.finish(
         "hero",
-        312,
+        292,
         title="DINOv2 in one picture",
-        alt="""A photo of a cat, with overlapping boxes that mark crops of it. A masked crop, some of its
-            patches hidden behind hatched squares, goes to the student, which guesses the gaps. The same
-            crop, whole, goes to the teacher, which sees everything. A loss asks whether the two agree; no
-            gradient flows to the teacher. A dotted arrow from the student to the teacher: the teacher
-            follows the student as a moving average.""",
+        alt="""A photo of a cat, with two large and eight small boxes that mark crops of it. To the student go
+            small crops and the two large ones, one of these with patches hidden behind hatched squares. To
+            the teacher go the two large crops, whole. A line between the student's masked crop and the
+            teacher's whole one is called iBOT; a line between different crops of the two is called DINO. A
+            loss asks whether the networks agree; no gradient flows to the teacher. A dotted arrow from the
+            student to the teacher: the teacher follows the student as a moving average.""",
     )
