@@ -50,9 +50,10 @@ serve: ## show the built book at http://localhost:8000
 	@echo "The book is at http://localhost:$(PORT) (Ctrl+C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-lint: setup ## check style, notebooks and addresses
+lint: setup ## check style, types, notebooks and addresses
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m tools.notebooks check
 	$(BIN)/python -m tools.address --check
 
@@ -76,7 +77,7 @@ constraints: setup ## renew constraints.txt and locked.txt: the newest set for e
 	$(BIN)/python -m tools.constraints
 
 clean: ## remove what was built; .venv stays
-	rm -rf _build build .pytest_cache .ruff_cache *.egg-info
+	rm -rf _build build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find dinov2_edu tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv and Colab's versions as well

@@ -86,7 +86,7 @@ def show_source(thing: Any, *, fold: bool = True) -> None:
     thing = inspect.unwrap(thing) if callable(thing) else thing
     try:
         lines, first = inspect.getsourcelines(thing)
-        path = Path(inspect.getsourcefile(thing))
+        path = Path(inspect.getsourcefile(thing) or "")
     except (TypeError, OSError) as error:
         raise ValueError(f"show_source wants a function or class written in Python: {error}") from error
     parts = path.parts
@@ -106,9 +106,10 @@ def _shorten_docstring(code: str) -> str:
         if ast.get_docstring(node) is None:
             continue
         text = node.body[0]
-        if text.end_lineno > text.lineno:
+        end = text.end_lineno or text.lineno
+        if end > text.lineno:
             first = lines[text.lineno - 1].rstrip()
-            lines[text.lineno - 1 : text.end_lineno] = [f'{first}"""\n']
+            lines[text.lineno - 1 : end] = [f'{first}"""\n']
     return "".join(lines)
 
 

@@ -181,7 +181,7 @@ def test_c_is_chosen_on_held_out_rows_then_refitted():
     best = max(trial.accuracy for trial in probe.trials)
     assert [trial.c for trial in probe.trials] == [1e-6, 1e-2, 1e2]
     assert probe.c == min(trial.c for trial in probe.trials if trial.accuracy == best)
-    assert all(trial.test_accuracy is None for trial in probe.trials)
+    assert all(math.isnan(trial.test_accuracy) for trial in probe.trials)
     # The refit sees all rows, and where it begins makes no difference to where it ends.
     again = logistic_probe(train, labels, c=probe.c)
     refit, alone = probe.probabilities(train), again.probabilities(train)
@@ -210,7 +210,7 @@ def test_test_rows_choose_nothing():
     test, truth = clusters(90, width=40, noise=9.0, seed=5)
     plain = logistic_probe(train, labels)
     beside = logistic_probe(train, labels, test=(test, truth))
-    assert beside.c == plain.c and all(trial.test_accuracy is not None for trial in beside.trials)
+    assert beside.c == plain.c and all(math.isfinite(trial.test_accuracy) for trial in beside.trials)
 
 
 def test_warm_start_ends_where_a_cold_start_does(monkeypatch):

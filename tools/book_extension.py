@@ -16,6 +16,7 @@ import re
 import shutil
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any, cast
 
 from docutils import nodes
 from jupyter_cache import get_cache
@@ -97,7 +98,7 @@ def forget_stale_runs(
     record = Path(app.outdir).parent / ".fingerprints.json"
     known = json.loads(record.read_text("utf-8")) if record.exists() else {}
     stale = []
-    cache = get_cache(env.mystnb_config.execution_cache_path or record.with_name(".jupyter_cache"))
+    cache = get_cache(cast(Any, env).mystnb_config.execution_cache_path or record.with_name(".jupyter_cache"))
     for page, now in _fingerprints(env, network=True).items():
         if known.get(page) == now:
             continue
@@ -209,7 +210,9 @@ def copy_files(app: Sphinx, error: Exception | None) -> None:
     target = Path(app.outdir) / "_static"
     shutil.copytree(Path(app.srcdir) / "book" / "_static", target, dirs_exist_ok=True)
     mathjax = mathjax_folder()
-    for part in MATHJAX_PARTS if mathjax else ():
+    if mathjax is None:
+        return
+    for part in MATHJAX_PARTS:
         place = target / "vendor" / "mathjax" / part
         if (mathjax / part).is_dir():
             shutil.copytree(mathjax / part, place, dirs_exist_ok=True)

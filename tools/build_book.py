@@ -24,7 +24,14 @@ BUILD = ROOT / "_build"
 def build() -> int:
     """Run Jupyter Book; return its exit code."""
     shutil.rmtree(BUILD / "html" / "reports", ignore_errors=True)
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT, "-W", "-n", "--keep-going"]
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(ROOT),
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
     # A kernel that the reader installed under the same name must not be taken for ours.
     environment = os.environ | {
         "JUPYTER_PREFER_ENV_PATH": "1",

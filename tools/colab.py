@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 def python_version() -> str:
     """The Python that Colab runs, such as "3.13"."""
-    return re.search(r"^# Python (\d+\.\d+)", VERSIONS.read_text("utf-8"), re.MULTILINE)[1]
+    return re.findall(r"^# Python (\d+\.\d+)", VERSIONS.read_text("utf-8"), re.MULTILINE)[0]
 
 
 def environment() -> Path | None:

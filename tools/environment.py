@@ -144,7 +144,7 @@ def create(venv=VENV, goal="setup", found=find):
 def without_torch(locked):
     """The text of locked.txt without torch, torchvision and a GPU's libraries."""
     blocks = re.findall(r"^\S.*(?:\n .*)*", locked, re.MULTILINE)
-    names = [re.match(r"[^ =]+", block).group() for block in blocks]
+    names = [re.split("[ =]", block)[0] for block in blocks]
     kept = [b for b, n in zip(blocks, names) if n not in _FROM_THAT_INDEX and not _GPU_ALONE.match(n)]
     return "\n".join(kept) + "\n"
 

@@ -120,8 +120,8 @@ def _channel_statistics(
     """Check the arguments; return both statistics as 3 x 1 x 1 on the images' device, without a stall."""
     check_float_images(images)
     check_statistics(mean, std)
-    both = torch.tensor([mean, std], dtype=images.dtype).to(images.device, non_blocking=True)
-    return both.view(2, 3, 1, 1).unbind(0)
+    both = torch.tensor([mean, std], dtype=images.dtype).to(images.device, non_blocking=True).view(2, 3, 1, 1)
+    return both[0], both[1]
 
 
 def check_factors(images: Tensor, factors: Tensor) -> None:

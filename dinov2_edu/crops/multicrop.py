@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -85,7 +86,7 @@ def multi_crop(
     if v > 0:
         flat = augment_(local_crops.flatten(0, 1), config, "local", generator=generator)
         local_crops = normalize_(flat, config.mean, config.std).view_as(local_crops)
-    return Views(global_crops.transpose(0, 1), local_crops.transpose(0, 1), *boxes, flips)
+    return Views(global_crops.transpose(0, 1), local_crops.transpose(0, 1), boxes[0], boxes[1], flips)
 
 
 def _cut(
@@ -101,7 +102,9 @@ def _cut(
     v = flips.shape[1]
     for images in batches:
         b = len(images)
-        where = sample_boxes(b * v, images.shape[-2:], scale, config.ratio, generator=generator).view(b, v, 4)
+        where = sample_boxes(
+            b * v, (images.shape[-2], images.shape[-1]), scale, config.ratio, generator=generator
+        ).view(b, v, 4)
         mirrored = flips[done : done + b]
         if b == 1 and v > 1:
             cut = [crop_views(images, where[:, i : i + 1], size, mirrored[:, i : i + 1]) for i in range(v)]
@@ -124,7 +127,7 @@ def _batches(
         good = images.dtype == torch.uint8
         require(good, f"wanted bytes (uint8), got {describe(images)}: use (255 * images).round().byte()")
         return [images.to(device, non_blocking=True) if device is not None else images]
-    pictures = images if isinstance(images, (list, tuple)) else [images]
+    pictures: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
     require(
         len(pictures) > 0, f"wanted a batch of bytes, a picture or a list of some, got {describe(images)}"
     )

@@ -9,6 +9,7 @@ Source: PIL's Image.resize and torch.nn.functional.interpolate, whose numbers th
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -140,7 +141,7 @@ def crop_views(
     boxes = boxes.reshape(b * v, 4).to(images.device, torch.float32, non_blocking=True)
     top, left, box_height, box_width = boxes.unbind(1)
     flips = None if flips is None else flips.reshape(b * v).to(images.device, non_blocking=True)
-    how = {"interpolation": interpolation, "antialias": antialias}
+    how: dict[str, Any] = {"interpolation": interpolation, "antialias": antialias}
     rows = resize_matrix(top, box_height, (height, size), **how)
     columns = resize_matrix(left, box_width, (width, size), flips=flips, **how)
     if not images.is_floating_point():
@@ -184,7 +185,7 @@ def resize(
     height, width = (size, size) if isinstance(size, int) else size
     check_size(height, "height")
     check_size(width, "width")
-    how = {"interpolation": interpolation, "antialias": antialias}
+    how: dict[str, Any] = {"interpolation": interpolation, "antialias": antialias}
     matrices = []
     for old, new in ((images.shape[2], height), (images.shape[3], width)):
         whole = torch.tensor([0.0, float(old)]).to(images.device, non_blocking=True)

@@ -7,7 +7,7 @@ import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from dinov2_edu.data.imageset import DataUnavailable
 from dinov2_edu.data.remote import shown
@@ -16,7 +16,7 @@ _ROOM, _FACTOR = (
     64 << 20,
     100,
 )  # bytes an archive may unfold to, and times its own size: pictures hardly shrink
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+_OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 
 class _Bounded:
@@ -46,11 +46,14 @@ def members(path: Path, wanted: Callable[[str], Any]) -> Iterator[tuple[Any, byt
     with path.open("rb") as file:
         opener = _OPENERS.get(file.read(2), open)
     try:
-        with opener(path, "rb") as stream, tarfile.open(fileobj=_Bounded(stream, path), mode="r|") as archive:
+        with (
+            opener(path, "rb") as stream,
+            tarfile.open(fileobj=cast(Any, _Bounded(stream, path)), mode="r|") as archive,
+        ):
             for member in archive:
                 named = wanted(member.name) if member.isfile() else None
                 if named is not None:
-                    yield named, archive.extractfile(member).read()
+                    yield named, cast(IO[bytes], archive.extractfile(member)).read()
     except DataUnavailable:
         raise
     except Exception as error:  # what a decompressor or tarfile meets in damaged bytes is of many kinds

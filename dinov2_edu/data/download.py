@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -238,7 +238,7 @@ def _write(
         return opened.tell()
 
 
-def _stream(request: urllib.request.Request) -> Iterator:
+def _stream(request: urllib.request.Request) -> Generator:
     """Yield a server's answer, then its body block by block.
 
     The network is read in a thread of its own: then nothing, not the look-up of a name nor a header sent letter by

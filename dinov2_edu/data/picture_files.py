@@ -52,7 +52,7 @@ def _pictures(source: Path) -> Iterator[_Picture]:
     suffixes = readable_suffixes()
     if source.is_file():
         for place, content in members(source, lambda name: _place(name, suffixes)):
-            yield _Picture(*place, content)
+            yield _Picture._make((*place, content))
         return
     for path in find_pictures(source)[0]:
         if place := _place(path.relative_to(source).as_posix(), suffixes):
@@ -92,7 +92,7 @@ def _fingerprint(source: Path) -> str:
                 digest.update(block)
     else:
         for picture in sorted(_pictures(source)):
-            facts = picture.content.stat()
+            facts = os.stat(picture.content)
             digest.update(f"{picture.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -109,7 +109,7 @@ def _union_test(tests: list[Fits | None]) -> Fits | None:
     def one_fits(value: Any, axes: Axes) -> bool:
         for test in tests:
             tried = dict(axes)
-            if test(value, tried):
+            if test and test(value, tried):
                 axes.update(tried)
                 return True
         return False

@@ -16,7 +16,7 @@ LONGEST = 160
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-_NAMES = {
+_NAMES: dict[Any, str] = {
     float: "a finite number",
     int: "a whole number",
     bool: "True or False",
@@ -138,7 +138,7 @@ def advice(value: Any, hint: Any) -> str:
     if arrays and arrays[0].array_type is not np.ndarray and isinstance(value, (np.ndarray, list)):
         return (
             ""
-            if isinstance(value, list) and list in map(get_origin, get_args(hint))
+            if isinstance(value, list) and any(get_origin(one) is list for one in get_args(hint))
             else ": use torch.as_tensor"
         )
     if arrays and _is_tensor(value):

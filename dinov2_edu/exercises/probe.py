@@ -68,7 +68,8 @@ def _standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _each_by_its_own(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    return tuple((rows - mean) / std for rows in (train, test) for mean, std in [_statistics(rows)])
+    train, test = ((rows - mean) / std for rows in (train, test) for mean, std in [_statistics(rows)])
+    return train, test
 
 
 def _by_both(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:

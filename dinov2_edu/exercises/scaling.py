@@ -61,7 +61,9 @@ EXERCISES = {
         mistakes={
             "the quadratic part of attention was left out": _flops_without_attention,
             "class token and registers were embedded like patches": _flops_embedding_all_tokens,
-            "the registers were left out": lambda *sizes: _flops(*sizes[:4], 0),
+            "the registers were left out": lambda side, patch, width, depth, registers: _flops(
+                side, patch, width, depth, 0
+            ),
             "multiplications were counted and additions were not": lambda *sizes: _flops(*sizes) // 2,
         },
         tolerance=1e-9,

@@ -44,16 +44,15 @@ def run(options: argparse.Namespace) -> None:
         print(features.provenance)
         for name, reason in features.skipped:
             print(f"skipped {name}: {reason}")
-    print(knn_report(learn.cls, learn.labels, held.cls, held.labels, held.class_names))
+    labels, truth = learn.known_labels, held.known_labels
+    print(knn_report(learn.cls, labels, held.cls, truth, held.class_names))
     say("choosing C")
-    report = logistic_probe(learn.cls, learn.labels, c_grid=c_grid).report(
-        held.cls, held.labels, held.class_names
-    )
+    report = logistic_probe(learn.cls, labels, c_grid=c_grid).report(held.cls, truth, held.class_names)
     print(report)
     print_mistakes(report, held, test)
     if options.layers is not None:
-        fitted = logistic_probe(learn.linear_eval, learn.labels, c_grid=c_grid)
-        report = fitted.report(held.linear_eval, held.labels, held.class_names)
+        fitted = logistic_probe(learn.linear_eval, labels, c_grid=c_grid)
+        report = fitted.report(held.linear_eval, truth, held.class_names)
         print(f"class tokens of the last {n_layers} blocks and the mean patch token: {report.headline}")
 
 
@@ -61,7 +60,10 @@ def print_mistakes(report: ProbeReport, held: Features, test: Any) -> None:
     """Name the five pictures that the probe was surest of and wrong about."""
     for row in report.mistakes[:5]:
         name = as_pictures(test).name_of(int(held.indices[row]))
-        taken, truth = report.class_names[report.predictions[row]], report.class_names[int(held.labels[row])]
+        taken, truth = (
+            report.class_names[report.predictions[row]],
+            report.class_names[int(held.known_labels[row])],
+        )
         print(
             f"  sure and wrong: {name}, a {truth} taken for {taken} with {100 * report.confidence[row]:.1f} %"
         )

@@ -35,6 +35,7 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
         "knn" (k = 20, temperature 0.07) and "linear" (logistic regression, C chosen on a held-out tenth of `train`)
         of the class token, and of a backbone also "linear_all": class token and mean patch token side by side.
     """
+    grid: tuple[float, ...] = C_GRID
     if backbone is None:
         pixels = [part.images.flatten(1).float() / 255 for part in (train, test)]
         sets, grid = {"": [rows - pixels[0].mean(dim=0) for rows in pixels]}, C_GRID_PIXELS
@@ -42,7 +43,6 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
         how, quiet = Preprocessing(size=test.images.shape[-1]), ExtractOptions(progress=False)
         found = [extract_features(backbone, part, preprocessing=how, options=quiet) for part in (train, test)]
         sets = {"": [part.cls for part in found], "_all": [part.linear_eval for part in found]}
-        grid = C_GRID
     rows, queries = sets[""]
     accuracies = {"knn": knn_accuracy(rows, train.labels, queries, test.labels)}
     for name, (rows, queries) in sets.items():

@@ -138,16 +138,15 @@ def run_study(
 def _study_row(
     preprocessing: Preprocessing, learn: Features, held: Features, c_grid: Sequence[float]
 ) -> StudyRow:
-    labelled = learn.labels is not None and held.labels is not None
-    require(labelled, "the study needs labels: give an ImageSet, or folders with a subfolder for each class")
-    probe = logistic_probe(learn.cls, learn.labels, c_grid=c_grid, test=(held.cls, held.labels))
+    labels, truth = learn.known_labels, held.known_labels
+    probe = logistic_probe(learn.cls, labels, c_grid=c_grid, test=(held.cls, truth))
     seconds = learn.seconds + held.seconds
     return StudyRow(
         preprocessing,
         probe,
-        probe.report(held.cls, held.labels, held.class_names),
+        probe.report(held.cls, truth, held.class_names),
         post_call(learn, held),
-        knn_accuracy(learn.cls, learn.labels, held.cls, held.labels),
+        knn_accuracy(learn.cls, labels, held.cls, truth),
         seconds,
         (len(learn) + len(held)) / max(seconds, 1e-9),
         held.provenance,
@@ -165,7 +164,7 @@ def post_call(learn: Features, held: Features) -> PostCall:
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `iterations` tells
-        classifier = LogisticRegression(max_iter=1000).fit(rows, learn.labels.numpy())
+        classifier = LogisticRegression(max_iter=1000).fit(rows, learn.known_labels.numpy())
     seconds = time.perf_counter() - began
-    accuracy = float(classifier.score(asked, held.labels.numpy()))
+    accuracy = float(classifier.score(asked, held.known_labels.numpy()))
     return PostCall(accuracy, seconds, int(classifier.n_iter_.max()))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def study_summary(rows: Sequence[StudyRow]) -> str:
     """Say what each factor changes on average over the rows that differ in it alone, in points of "refit"."""
     accuracies = {row.preprocessing: row.report.accuracy for row in rows}
     imagenet, cifar = ({"mean": mean, "std": std} for mean, std in STATISTICS.values())
-    factors = {
+    factors: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "CIFAR-10 statistics instead of ImageNet's": (imagenet, cifar),
         "bilinear instead of bicubic": ({"interpolation": "bicubic"}, {"interpolation": "bilinear"}),
         "without antialiasing (for enlarging: bicubic's other kernel)": (

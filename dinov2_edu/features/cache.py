@@ -159,7 +159,7 @@ class FeatureCache:
         about = json.dumps({"made_by": self.made_by, "seconds_a_row": seconds / len(rows)})
         meta = {"about": about, "crc32": _checksum(about, rows, features.numpy())}
         content = safetensors.torch.save({"features": features, "digests": torch.from_numpy(rows)}, meta)
-        path = self.folder / f"shard-{hashlib.sha256(rows).hexdigest()[:32]}.safetensors"
+        path = self.folder / f"shard-{hashlib.sha256(rows.data).hexdigest()[:32]}.safetensors"
         try:
             write_whole(path, content)
         except OSError as error:
@@ -178,4 +178,4 @@ class FeatureCache:
 
 def _checksum(about: str, digests: np.ndarray, features: np.ndarray) -> str:
     """CRC-32 of a file's whole content: no flipped bit leaves it as it was."""
-    return f"{zlib.crc32(features, zlib.crc32(digests, zlib.crc32(about.encode()))):08x}"
+    return f"{zlib.crc32(features.data, zlib.crc32(digests.data, zlib.crc32(about.encode()))):08x}"

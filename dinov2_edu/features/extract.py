@@ -98,6 +98,19 @@ class Features:
         return self.linear_eval[:, -self.width :]
 
     @property
+    def known_labels(self) -> Int[Tensor, " n"]:
+        """The labels, for what cannot do without.
+
+        Raises:
+            ValueError: the pictures had none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                "this needs labels: give an ImageSet, or folders with a subfolder for each class"
+            )
+        return self.labels
+
+    @property
     def images_per_second(self) -> float:
         """Speed of the extraction, input and model together."""
         return len(self) / max(self.seconds, 1e-9)

@@ -1,6 +1,7 @@
 """From bytes to what the backbone sees: resize, centre crop, normalise, a whole batch at once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -99,15 +100,18 @@ class Preprocessing:
         matrices = []
         for old, new in zip((height, width), self.resized_shape(height, width), strict=True):
             start, length = torch.zeros(1), torch.full((1,), float(old))
-            options = {"interpolation": self.interpolation, "antialias": self.antialias}
-            matrix = resize_matrix(start, length, (old, new), **options)[0]
+            kernel, antialias = self.interpolation, self.antialias
+            matrix = resize_matrix(start, length, (old, new), interpolation=kernel, antialias=antialias)[0]
             corner = round((new - self.size) / 2)  # rounded as torchvision's CenterCrop does
             matrices.append(matrix[corner : corner + self.size])
         return matrices
 
     def __str__(self) -> str:
         """The steps in words, for captions and provenance."""
-        named = {(IMAGENET_MEAN, IMAGENET_STD): "ImageNet", (CIFAR_MEAN, CIFAR_STD): "CIFAR-10"}
+        named: dict[Any, str] = {
+            (IMAGENET_MEAN, IMAGENET_STD): "ImageNet",
+            (CIFAR_MEAN, CIFAR_STD): "CIFAR-10",
+        }
         statistics = named.get((tuple(self.mean), tuple(self.std)), f"mean {self.mean}, std {self.std}")
         crop = f", centre {self.size}" if self.resize not in (None, self.size) else ""
         filtered = "antialiased" if self.antialias else "not antialiased"

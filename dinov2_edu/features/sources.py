@@ -107,7 +107,7 @@ class FilePictures:
         return path_text(item) if isinstance(item, (str, os.PathLike)) else f"picture {row} of {self.name}"
 
     def pieces(self, start: int, stop: int, known: Known | None = None) -> Iterator[Piece | Failure]:
-        waiting: dict[int, Hashed] = {}
+        waiting: dict[int, tuple[bytes, np.ndarray]] = {}
         amount = 0
         for row, found in enumerate(read_ahead(self.items[start:stop], known), start):
             if isinstance(found, PictureError):
@@ -118,7 +118,7 @@ class FilePictures:
             if one.pixels is None:
                 yield Piece([row], None, [one.digest])
                 continue
-            waiting[row], amount = one, amount + one.pixels.nbytes
+            waiting[row], amount = (one.digest, one.pixels), amount + one.pixels.nbytes
             del one
             if len(waiting) == _TOGETHER or amount >= _BYTES_TOGETHER:
                 yield from _by_size(waiting)
@@ -130,15 +130,16 @@ Pictures = TensorPictures | FilePictures
 """Pictures that can be read piece by piece, however they came."""
 
 
-def _by_size(waiting: dict[int, Hashed]) -> Iterator[Piece]:
+def _by_size(waiting: dict[int, tuple[bytes, np.ndarray]]) -> Iterator[Piece]:
     """Hand out pictures, those of one size together, and let go of them; a large one is not copied."""
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for row, one in waiting.items():
-        sizes.setdefault(one.pixels.shape, []).append(row)
+    for row, (_, pixels) in waiting.items():
+        sizes.setdefault(pixels.shape, []).append(row)
+        del pixels
     for rows in sizes.values():
         members = [waiting.pop(row) for row in rows]
-        views = [torch.from_numpy(one.pixels).permute(2, 0, 1) for one in members]
-        digests = [one.digest for one in members]
+        views = [torch.from_numpy(pixels).permute(2, 0, 1) for _, pixels in members]
+        digests = [digest for digest, _ in members]
         del members
         yield Piece(rows, views.pop()[None] if len(views) == 1 else torch.stack(views), digests)
 

@@ -126,6 +126,7 @@ def _read_one(
     allowance.take(number, held)
     if allowance.stopped:
         return PictureError("it was not read: the run ended", permanent=False), 0
+    found: np.ndarray | Hashed | PictureError
     try:
         found = read_rgb(picture) if known is None else _hashed(picture, known)
     except PictureError as error:
@@ -148,7 +149,7 @@ def _hashed(picture: Picture, known: Known) -> Hashed:
         digest = hashlib.sha256(content).digest()
         return Hashed(digest, None if known(digest) else read_rgb(content))
     pixels = read_rgb(content)
-    digest = hashlib.sha256(str(pixels.shape).encode() + b"\0" + memoryview(pixels).cast("B")).digest()
+    digest = hashlib.sha256(str(pixels.shape).encode() + b"\0" + pixels.data.cast("B")).digest()
     return Hashed(digest, None if known(digest) else pixels)
 
 

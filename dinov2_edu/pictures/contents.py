@@ -56,7 +56,7 @@ def contents(picture: Picture) -> bytes | Image.Image | np.ndarray:
     if isinstance(picture, (str, os.PathLike)):
         with open_file(picture) as file:
             return _bounded(file, os.fstat(file.fileno()).st_size)
-    if hasattr(picture, "read"):
+    if isinstance(picture, BinaryFile):
         with OWNED_BY_CALLERS:
             return _rewound(picture)
     if hasattr(picture, "detach"):  # a tensor, wherever it is
@@ -74,18 +74,18 @@ def open_file(path: str | os.PathLike) -> Any:
         PictureError: it is missing, no file, too large or cannot be opened.
     """
     try:
-        path = local_path(path)
-        found = path.stat()
+        place = local_path(path)
+        found = place.stat()
         if stat.S_ISDIR(found.st_mode):
             raise PictureError("this is a folder: give the picture files in it", permanent=False)
         if not stat.S_ISREG(found.st_mode):
             raise PictureError("this is a pipe or a device, not a picture file: remove it", permanent=False)
         _check_bytes(found.st_size)
-        return path.open("rb")
+        return place.open("rb")
     except PictureError:
         raise
     except OSError as error:
-        raise PictureError(_cause(error, path), permanent=False) from error
+        raise PictureError(_cause(error, place), permanent=False) from error
     except ValueError as error:
         raise PictureError(f"this is no path ({error}): name a picture file") from error
 
@@ -121,7 +121,7 @@ def _check_bytes(size: int) -> None:
         raise PictureError(reason, permanent=False)
 
 
-def _rewound(file: BinaryFile) -> bytes:
+def _rewound(file: Any) -> bytes:
     """All bytes of an open file from its beginning; its position is left where it was."""
     try:
         position = file.tell()

@@ -52,7 +52,8 @@ def find_pictures(
         The paths, sorted, and counts such as `{".heic": 2, "dead links": 1}`.
     """
     folder, suffixes = local_path(folder), readable_suffixes()
-    found, left_out = [], Counter()
+    found: list[Path] = []
+    left_out: Counter[str] = Counter()
     seen = {os.path.realpath(place) for place in outside}
 
     def not_opened(error: OSError) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from PIL import Image
@@ -31,7 +32,7 @@ SHOWN_WIDTH = 560
 CHART_DPI = 2 * SHOWN_WIDTH / WIDTH
 PHOTO_DPI = 1.5 * SHOWN_WIDTH / WIDTH
 
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.titlesize": 11.5,
@@ -57,7 +58,7 @@ STYLE = {
     "grid.color": "#dcdedf",
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.8,
-    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
     "figure.constrained_layout.use": True,
     "figure.figsize": (WIDTH, 3.2),
     "figure.dpi": SHOWN_WIDTH / WIDTH,
@@ -215,5 +216,5 @@ def draw_levels(axes: Axes, levels: dict[str, float] | None, *, below: bool = Fa
     offset, side = (-2, "top") if below else (2, "bottom")
     for name, level in (levels or {}).items():
         axes.axhline(level, color=PALETTE["muted"], linestyle=(0, (4, 3)), linewidth=1.2)
-        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axes.annotate(name, (1, level), (0, offset), ha="right", va=side, fontsize=10.5, **place)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 from math import hypot
 from pathlib import Path
+from typing import Any
 
 from dinov2_edu.palette import PALETTE
 
@@ -72,7 +73,7 @@ class Canvas:
     width: float = WIDTH
     parts: list[str] = field(default_factory=list)
 
-    def add(self, tag: str, content: str = "", **attributes: float | str | None) -> None:
+    def add(self, tag: str, content: str = "", /, **attributes: Any) -> None:
         """Add one element; an underscore in an attribute's name stands for a hyphen, None leaves it out."""
         pairs = ((name.replace("_", "-"), value) for name, value in attributes.items() if value is not None)
         written = "".join(f' {name}="{escape(number(value))}"' for name, value in pairs)

@@ -1,6 +1,7 @@
 """Figures of what the networks are given: the crops of a photo, and masks over it."""
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -130,7 +131,12 @@ def plot_masks(photos: Picture | Pictures, masks: Numbers, *, asked: Numbers | N
 def cover_patches(axes: Axes, mask: np.ndarray, size: tuple[int, int]) -> None:
     """Cover the masked patches of the picture in `axes`, which is `size` (height, width) pixels large."""
     patch_height, patch_width = size[0] / mask.shape[0], size[1] / mask.shape[1]
-    style = {"facecolor": PALETTE["mask"], "edgecolor": "#5d6169", "linewidth": 0.5, "hatch": "////"}
+    style: dict[str, Any] = {
+        "facecolor": PALETTE["mask"],
+        "edgecolor": "#5d6169",
+        "linewidth": 0.5,
+        "hatch": "////",
+    }
     for row, column in zip(*np.nonzero(mask), strict=True):
         corner = (column * patch_width - 0.5, row * patch_height - 0.5)
         axes.add_patch(Rectangle(corner, patch_width, patch_height, **style))

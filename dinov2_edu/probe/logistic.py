@@ -1,5 +1,6 @@
 """Logistic regression on standardised features, with C chosen on held-out training rows."""
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -35,12 +36,12 @@ _TRIAL_TOLERANCE = 1e-3
 
 
 class Trial(NamedTuple):
-    """One value of C: accuracy on held-out rows, seconds of the fit, accuracy on test rows if given."""
+    """One value of C: accuracy on held-out rows, seconds of the fit, accuracy on test rows (NaN without)."""
 
     c: float
     accuracy: float
     seconds: float
-    test_accuracy: float | None = None
+    test_accuracy: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def logistic_probe(
     began = time.perf_counter()
     rows, classes = _numpy(train), labels.cpu().long().numpy()
     mean, std = _statistics(rows)
-    trials, start = (), None
+    trials: tuple[Trial, ...] = ()
+    start = None
     if c is None:
         beside = None if test is None else (_numpy(test[0]), test[1].cpu().numpy())
         c, trials, start = _choose_c(rows, classes, c_grid, generator, beside)
@@ -181,16 +183,16 @@ def _choose_c(
     kept = ~held
     mean, std = _statistics(rows[kept])
     train, validation = (rows[kept] - mean) / std, (rows[held] - mean) / std
-    trials, classifier, best = [], None, None
+    tried: list[tuple[Trial, LogisticRegression]] = []
     for c in sorted(c_grid):
         began = time.perf_counter()
-        classifier, _ = _fit(train, classes[kept], c, classifier, _TRIAL_TOLERANCE)
+        classifier, _ = _fit(train, classes[kept], c, tried[-1][1] if tried else None, _TRIAL_TOLERANCE)
         seconds = time.perf_counter() - began
-        beside = None if test is None else float(classifier.score((test[0] - mean) / std, test[1]))
-        trials.append(Trial(c, float(classifier.score(validation, classes[held])), seconds, beside))
-        if best is None or trials[-1].accuracy > best[0].accuracy:
-            best = trials[-1], classifier
-    return best[0].c, tuple(trials), _Fit(best[1], mean, std)
+        beside = math.nan if test is None else float(classifier.score((test[0] - mean) / std, test[1]))
+        accuracy = float(classifier.score(validation, classes[held]))
+        tried.append((Trial(c, accuracy, seconds, beside), classifier))
+    best, classifier = max(tried, key=lambda one: one[0].accuracy)  # the first of equals
+    return best.c, tuple(trial for trial, _ in tried), _Fit(classifier, mean, std)
 
 
 def _carried_over(fit: _Fit, mean: np.ndarray, std: np.ndarray) -> LogisticRegression:

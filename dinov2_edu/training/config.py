@@ -181,7 +181,7 @@ class TrainConfig:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         found |= _flat(value, f"{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found

@@ -20,7 +20,7 @@ def checksum(value: Any) -> str:
         if isinstance(part, Tensor):
             flat = part.detach().cpu().contiguous()
             digest.update(f"{flat.dtype} {tuple(flat.shape)} ".encode())
-            digest.update(flat.reshape(-1).view(torch.uint8).numpy())
+            digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(part, Mapping):
             for key in sorted(part, key=str):
                 add(key)
@@ -93,7 +93,7 @@ def check_optimizer(given: Any, state: TrainState, step: int) -> None:
     Raises:
         ValueError: says what is out of place.
     """
-    groups = given.get("param_groups") if isinstance(given, dict) else None
+    groups: Any = given.get("param_groups") if isinstance(given, dict) else ()
     wanted = state.optimizer.state_dict()["param_groups"]
     keys = ("params", "lr_multiplier", "wd_multiplier", "is_last_layer", "betas", "eps")
     try:

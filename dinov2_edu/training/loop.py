@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from dinov2_edu.door import require
@@ -25,6 +25,7 @@ from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.training.step import draw_batch, train_step
 from dinov2_edu.training.streams import EpochOrder, step_generator
+from dinov2_edu.vit import VisionTransformer
 
 _NOT_FINITE = (
     "lower the learning rate, warm up longer, or use float32; duplicate images make KoLeo infinite. "
@@ -52,7 +53,7 @@ class FitOptions:
     """
 
     log_every: int = 10
-    evaluate: Callable[[nn.Module], float] | None = None
+    evaluate: Callable[[VisionTransformer], float] | None = None
     evaluate_every: int = 500
     folder: str | Path | None = None
     checkpoint_every: int = 500
@@ -96,8 +97,8 @@ def fit(
     stopped: KeyboardInterrupt | None = None
     with ExitStack() as stack:
         if options.folder is not None:
-            stack.enter_context(hold_folder(options.folder))
-            try_folder(state, options.folder)
+            folder = stack.enter_context(hold_folder(options.folder))
+            try_folder(state, folder)
         bar = tqdm(total=config.steps, initial=state.step, disable=quiet, unit="step", desc="training")
         stack.enter_context(bar)
         stack.enter_context(terminable())
@@ -122,7 +123,7 @@ def _check_data(state: TrainState, images: ByteImages) -> None:
         f"{len(images)} images are fewer than a batch of {config.batch_size}: add images or lower batch_size",
     )
     images_per_process(config)  # refuses an uneven batch before the first step
-    digest = hashlib.sha256(images.detach().cpu().contiguous().numpy()).hexdigest()
+    digest = hashlib.sha256(images.detach().cpu().contiguous().numpy().data).hexdigest()
     given = f"{' x '.join(map(str, images.shape))} bytes, SHA-256 {digest[:16]}"
     require(
         state.data in ("", given),
@@ -208,4 +209,4 @@ def _keep(state: TrainState, options: FitOptions) -> None:
     if not all(bool(weights.isfinite().all()) for weights in state.student.parameters()):
         raise TrainingStopped(f"a weight is not a finite number after step {state.step}: {_NOT_FINITE}")
     if rank() == 0:
-        save_checkpoint(state, options.folder / CHECKPOINT)
+        save_checkpoint(state, local_path(options.folder) / CHECKPOINT)

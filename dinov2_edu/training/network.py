@@ -27,7 +27,7 @@ class Outputs(NamedTuple):
 
     def float(self) -> "Outputs":
         """The same in float32, whatever autocast made of it."""
-        return Outputs(*(None if one is None else one.float() for one in self))
+        return self._replace(**{name: one.float() for name, one in self._asdict().items() if one is not None})
 
 
 class Network(nn.Module):
@@ -75,9 +75,10 @@ class Network(nn.Module):
         if local_crops is not None:
             local_cls, _ = self.backbone.tokens_at(local_crops, generator=generator)
             cls_tokens = torch.cat([global_cls, local_cls])
-        if patch_indices is None or self.ibot_head is not None:
-            cls_logits = self.dino_head(cls_tokens)
-            patch_logits = None if patch_indices is None else self.ibot_head(patches)
+        if patch_indices is None:
+            cls_logits, patch_logits = self.dino_head(cls_tokens), None
+        elif self.ibot_head is not None:
+            cls_logits, patch_logits = self.dino_head(cls_tokens), self.ibot_head(patches)
         else:
             both = self.dino_head(torch.cat([cls_tokens, patches]))
             cls_logits, patch_logits = both[: len(cls_tokens)], both[len(cls_tokens) :]

@@ -4,6 +4,7 @@ Source: `SSLMetaArch` and `build_optimizer`, `build_schedulers` in official `din
 """
 
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -61,7 +62,7 @@ class TrainState:
     @property
     def student_network(self) -> Network:
         """The student without the wrapper of DistributedDataParallel."""
-        return getattr(self.student, "module", self.student)
+        return cast(Network, getattr(self.student, "module", self.student))
 
 
 def training_precision(device: torch.device) -> str:
@@ -82,7 +83,7 @@ def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> Trai
         torch.default_generator.set_state(stream("weights", config.seed).get_state())
         student = Network(config)
     student = student.to(device).train()
-    teacher = make_teacher(student)
+    teacher = cast(Network, make_teacher(student))
     if config.compile:
         for network in (student, teacher):
             for block in network.backbone.blocks:
@@ -90,10 +91,11 @@ def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> Trai
     centered = ("cls", "patch") if config.targets == "centering" else ()
     centers = {name: torch.zeros(config.n_prototypes, device=device) for name in centered}
     optimizer = build_optimizer(student, config)
+    wrapped: nn.Module = student
     if is_distributed():  # averages gradients over processes
         resting = not (config.dino_weight and config.ibot_weight)  # a head or the mask token gets no gradient
-        student = nn.parallel.DistributedDataParallel(student, find_unused_parameters=resting)
-    return TrainState(config, student, teacher, optimizer, centers, Schedules(config))
+        wrapped = nn.parallel.DistributedDataParallel(student, find_unused_parameters=resting)
+    return TrainState(config, wrapped, teacher, optimizer, centers, Schedules(config))
 
 
 def build_optimizer(student: Network, config: TrainConfig) -> torch.optim.AdamW:

@@ -85,13 +85,13 @@ def make_targets(
 
     Args:
         logits: of the teacher.
-        center: the running centre; read by "centering" alone.
+        center: the running centre; read by "centering" alone, zero where None.
         temperature: the teacher's.
         method: "centering", "sinkhorn" or "none".
     """
     if method == "sinkhorn":
         return sinkhorn_knopp(logits, temperature, all_reduce=all_reduce_sum)
-    if method == "none":
+    if method == "none" or center is None:
         center = logits.new_zeros(logits.shape[-1])
     return center_targets(logits, center, temperature)
 
@@ -122,20 +122,16 @@ def compute_losses(
     logits, targets = {"cls": teacher.global_cls_logits}, {"cls": cls_targets}
     parts = _dino_parts(student, cls_targets, config) if config.dino_weight else {}
     if config.koleo_weight:
-        parts["koleo"] = config.koleo_weight * sum(
-            koleo_loss(tokens) for tokens in student.cls_tokens.chunk(2)
-        )
-    if student.patch_logits is not None:
-        logits["patch"] = teacher.patch_logits
+        first, second = (koleo_loss(tokens) for tokens in student.cls_tokens.chunk(2))
+        parts["koleo"] = config.koleo_weight * (first + second)
+    student_patches, teacher_patches, masks = student.patch_logits, teacher.patch_logits, batch.masks
+    if student_patches is not None and teacher_patches is not None and masks is not None:
+        logits["patch"] = teacher_patches
         targets["patch"] = make_targets(
-            teacher.patch_logits, centers.get("patch"), teacher_temperature, config.targets
+            teacher_patches, centers.get("patch"), teacher_temperature, config.targets
         )
-        ibot = ibot_loss(
-            student.patch_logits,
-            targets["patch"],
-            batch.masks.to(state.device),
-            temperature=config.student_temperature,
-        )
+        masks = masks.to(state.device)
+        ibot = ibot_loss(student_patches, targets["patch"], masks, temperature=config.student_temperature)
         parts["ibot"] = config.ibot_weight * ibot
     return Losses(parts, _metrics(targets, teacher), logits)
 

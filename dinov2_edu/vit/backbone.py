@@ -4,7 +4,7 @@ Source: official `dinov2/models/vision_transformer.py` @ b8931f7.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +58,7 @@ class VisionTransformer(nn.Module):
         if config.n_registers:
             self.register_tokens = nn.Parameter(torch.empty(1, config.n_registers, config.width))
         self.patch_embed = PatchEmbed(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks: Any = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self._initialise()
 
@@ -145,7 +145,7 @@ class VisionTransformer(nn.Module):
             ValueError: images or masks of another shape or dtype than wanted.
         """
         if isinstance(images, Tensor):
-            tokens = self.embed(images, masks)
+            tokens = self.embed(images, cast(Tensor | None, masks))
             for block in self.blocks:
                 tokens = block(tokens, generator)
             return self._split(self.norm(tokens))

@@ -107,14 +107,14 @@ class Block(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         hidden = int(config.width * config.mlp_ratio)
-        scaled = config.layer_scale is not None
+        gamma = config.layer_scale
         self.drop_path = config.drop_path
         self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
         self.attn = Attention(config.width, config.heads)
-        self.ls1 = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
+        self.ls1 = nn.Identity() if gamma is None else LayerScale(config.width, gamma)
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
         self.mlp = (SwiGLU if config.ffn == "swiglu" else Mlp)(config.width, hidden)
-        self.ls2 = LayerScale(config.width, config.layer_scale) if scaled else nn.Identity()
+        self.ls2 = nn.Identity() if gamma is None else LayerScale(config.width, gamma)
 
     def attend(self, tokens: Tensor) -> Tensor:
         """The attention branch, `b t d` to `b t d`."""

@@ -158,8 +158,8 @@ def _from_timm(state: Mapping[str, Tensor]) -> State:
         found["pos_embed"] = torch.cat([positions.new_zeros(1, 1, width), positions], dim=1)
     if "mask_token" not in found:
         found["mask_token"] = found["cls_token"].new_zeros(1, width)
-    gates = [found.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2")]
-    if all(gate is not None for gate in gates) and gates[0].shape[0] == 2 * gates[1].shape[1]:
+    gates = [found[name] for layer in ("fc1", "fc2") if (name := f"blocks.0.mlp.{layer}.weight") in found]
+    if len(gates) == 2 and gates[0].shape[0] == 2 * gates[1].shape[1]:
         swiglu = (("mlp.fc1.", "mlp.w12."), ("mlp.fc2.", "mlp.w3."))
         found = {_translated(name, swiglu): tensor for name, tensor in found.items()}
     return found

@@ -143,7 +143,8 @@ class BookWidget(anywidget.AnyWidget):
         self._still_html = "" if still is None else still_html(still, alt)
 
     def _ipython_display_(self) -> None:
-        data, metadata = self._repr_mimebundle_()
+        bundle: Any = self._repr_mimebundle_()
+        data, metadata = bundle
         display(data, metadata=metadata, raw=True)
         if self._still_html:
             display(HTML(self._still_html))
