@@ -157,14 +157,10 @@ def live_curves(every: int = 5) -> Callable[[Any], None]:
         last = state.step == state.config.steps
         if len(state.history["step"]) % every and not last:
             return
-        growing = {name: values for name, values in state.history.items() if name in _GROWING}
-        plot_history(growing, smooth=3).publish(place, update=begun)
+        plot_history(state.history).publish(place, update=begun)
         begun = True
 
     return draw
-
-
-_GROWING = ("step", "loss", "target_entropy", "patch_target_entropy", "feature_spread", "knn_step", "knn")
 
 
 @checked

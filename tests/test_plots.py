@@ -20,19 +20,7 @@ from PIL import Image, ImageFont
 
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots import charts, panels, pictures, scores, style, views
-from dinov2_edu.plots.diagrams import (
-    DIAGRAMS,
-    Diagram,
-    diagram_block,
-    diagram_crops,
-    diagram_dino_loss,
-    diagram_masking,
-    diagram_patches,
-    diagram_step,
-    diagram_update,
-    diagram_views,
-    hero,
-)
+from dinov2_edu.plots.diagrams import DIAGRAMS, Diagram, diagram_step, hero
 from dinov2_edu.plots.svg import Box, Canvas
 from dinov2_edu.probe.report import calibrate
 
@@ -42,10 +30,6 @@ LIGHT, DARK = ("#ffffff", "#222832"), ("#14181e", "#ced6dd")
 
 ALL = {
     **{name: draw() for name, draw in DIAGRAMS.items()},
-    "views of 6": diagram_views(6),
-    "crops of 1": diagram_crops(1),
-    "with registers": diagram_patches(img_size=32, patch_size=4, width=192, n_registers=4),
-    "giant block": diagram_block(width=1536, heads=24, n_tokens=1370),
     "hero": hero(),
 }
 
@@ -219,15 +203,13 @@ def test_images_with_too_few_labels_are_refused(photo):
 
 def test_attention_covers_the_whole_photo(photo, draws):
     maps = draws.random((4, 4, 6))
-    drawing = pictures.plot_attention(photo, maps, query=(1, 2))
+    drawing = pictures.plot_attention(photo, maps)
     assert titles(drawing) == ["the photo", "head 1", "head 2", "head 3", "head 4"]
     for axes, values in zip(drawing.axes[1:5], maps, strict=True):
         ground, veil = axes.images
         assert veil.get_extent() == list(ground.get_extent())
         np.testing.assert_array_equal(veil.get_array(), values)
         assert veil.norm.vmin == 0
-        mark = patches_of(axes)[0]
-        assert (mark.get_x(), mark.get_y(), mark.get_width()) == (29.5, 14.5, 15)
 
 
 def test_attention_that_is_no_grid_is_refused(photo):
@@ -317,14 +299,19 @@ def test_charts_without_matching_data_are_refused():
 
 
 def test_history_draws_what_was_recorded():
-    history = {"step": [0, 10, 20, 30], "loss": [4.0, 2.0, 6.0, 0.0], "lr": [1, 2, 3, 4], "ibot": []}
-    history |= {"knn": [0.1, 0.5], "knn_step": [0, 30]}
-    drawing = panels.plot_history(history, smooth=2)
-    assert titles(drawing) == ["loss", "k-NN accuracy", "learning rate"]
-    loss, knn, rate = (axes.get_lines()[0] for axes in drawing.axes[:3])
-    np.testing.assert_array_equal(loss.get_xydata(), [[10, 3], [20, 4], [30, 3]])
+    history = {
+        "step": [0, 10, 20, 30],
+        "loss": [4.0, 2.0, 6.0, 1.0],
+        "lr": [1, 2, 3, 4],
+        "target_entropy": [],
+    }
+    history |= {"feature_spread": [1, 2, 3, 4], "knn": [0.1, 0.5], "knn_step": [0, 30]}
+    drawing = panels.plot_history(history)
+    assert titles(drawing) == ["loss", "spread of the features", "k-NN accuracy"]
+    loss, spread, knn = (axes.get_lines()[0] for axes in drawing.axes[:3])
+    np.testing.assert_array_equal(loss.get_xydata(), [[20, 4], [30, 3]])
     np.testing.assert_array_equal(knn.get_xydata(), [[0, 0.1], [30, 0.5]])
-    np.testing.assert_array_equal(rate.get_ydata(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(spread.get_ydata(), [1, 2, 3, 4])
 
 
 def test_runs_share_their_scale_and_the_reference():
@@ -359,17 +346,20 @@ def test_reliability_gap_is_the_naive_one(draws):
     for low in np.arange(15) / 15:
         inside = (confidence >= low) & (confidence < low + 1 / 15)
         gap += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    drawing = scores.plot_reliability(confidence, correct)
+    found = calibrate(confidence, correct)
+    drawing = scores.plot_reliability(found.accuracy, found.counts, found.error)
     assert titles(drawing) == [f"mean gap to the diagonal {gap:.3f}"]
-    assert calibrate(confidence, correct).error == pytest.approx(gap)  # the number of a report
+    first = (confidence > 1 / 15) & (confidence < 2 / 15)
+    bar = drawing.axes[0].patches[1]
+    assert (bar.get_x(), bar.get_height()) == pytest.approx((1 / 15, correct[first].mean()))
     assert sum(bar.get_height() for bar in drawing.axes[1].patches) == 300
 
 
 def test_probabilities_stand_beside_each_other():
     rows = {"teacher": [0.1, 0.7, 0.2], "student": [0.4, 0.3, 0.3]}
-    axes = scores.plot_probabilities(rows, top=2).axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [0.7, 0.2, 0.3, 0.3]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+    axes = scores.plot_probabilities(rows).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0.1, 0.7, 0.2, 0.4, 0.3, 0.3]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2"]
     assert mpl.colors.to_hex(axes.patches[0].get_facecolor()) == PALETTE["teacher"]
 
 
@@ -387,10 +377,10 @@ def test_the_sphere_is_seen_from_a_straight_angle(draws):
 def test_scores_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         scores.plot_confusion(np.zeros((2, 3)), ["a", "b"])
-    with pytest.raises(ValueError, match="not the logits"):
-        scores.plot_reliability([3.0], [True])
-    with pytest.raises(ValueError, match="not the logits"):
-        scores.plot_reliability([0.5, np.nan], [True, True])
+    with pytest.raises(ValueError, match="for each bin"):
+        scores.plot_reliability([0.5], [3, 4], 0.1)
+    with pytest.raises(ValueError, match="for each bin"):
+        scores.plot_reliability([], [], 0.1)
     with pytest.raises(ValueError, match="sums to 1"):
         scores.plot_probabilities({"teacher": [0.5, 0.1]})
     with pytest.raises(ValueError, match="centre"):
@@ -428,7 +418,7 @@ def every_figure(photo) -> dict[str, style.Figure]:
         "panels": panels.plot_panels({"a": {"x": cycle, "y": cycle}, "b": {"x": cycle}}, x_label="step"),
         "runs": panels.plot_runs({"a": cycle, "b": cycle}, x_label="x", y_label="y", levels={"ln K": 1}),
         "confusion": scores.plot_confusion(np.full((10, 10), 1000), ["truck"] * 10),
-        "reliability": scores.plot_reliability(cycle, cycle > 0.5),
+        "reliability": scores.plot_reliability(cycle, 100 * cycle, 0.1),
         "probabilities": scores.plot_probabilities({"teacher": [0.5, 0.5]}),
         "sphere": scores.plot_sphere({"a": np.eye(3), "b": np.eye(3)}),
     }
@@ -601,38 +591,27 @@ def test_ids_stay_apart_when_diagrams_share_a_page():
 
 
 def test_the_step_links_each_part_to_its_chapter():
-    links = {link.get("href"): link for link in parse(diagram_step("../notebooks/")).iter(f"{SVG}a")}
+    links = {link.get("href"): link for link in parse(diagram_step()).iter(f"{SVG}a")}
     pages = ["01_crops", "02_masking", "03_vit", "04_heads", "05_losses", "06_ema"]
-    assert list(links) == [f"../notebooks/{page}.html" for page in pages]
+    assert list(links) == [f"{page}.html" for page in pages]
     for link in links.values():
         visible = link.find(f"{SVG}text").text
         assert link.get("aria-label").startswith(visible), "spoken name begins with the written one"
 
 
-def test_sizes_reach_the_drawing():
-    assert "= 14 terms; a view is never compared with itself" in diagram_views(6).svg
-    assert "divided by their number, 14" in diagram_dino_loss(6).svg
-    patches = diagram_patches(img_size=518, patch_size=14, width=1024, n_registers=4).svg
-    assert "t × d = 1374 × 1024" in patches and "1369 patches of 3 × 14 × 14 = 588 numbers" in patches
-    assert "3 × 16 × 1374 × 64" in diagram_block(width=1024, heads=16, n_tokens=1374).svg
-    assert "10 thousandths" in diagram_update(0.99).svg
-    assert diagram_crops(3).svg.count(">L3<") == 2 and ">L4<" not in diagram_crops(3).svg
-
-
-@pytest.mark.parametrize(
-    ("draw", "message"),
-    [
-        (lambda: diagram_crops(0), "1 to 8"),
-        (lambda: diagram_views(9), "1 to 8"),
-        (lambda: diagram_masking(4), "8 x 8"),
-        (lambda: diagram_patches(img_size=225), "cut into patches of 14"),
-        (lambda: diagram_block(heads=7), "7 heads"),
-        (lambda: diagram_update(1.2), "between 0 and 1"),
-    ],
-)
-def test_sizes_that_cannot_be_drawn_are_refused(draw, message):
-    with pytest.raises(ValueError, match=message):
-        draw()
+def test_the_numbers_in_diagrams_are_those_of_vit_s_and_of_eight_local_crops():
+    n, width, heads = (224 // 14) ** 2, 384, 6
+    patches, block = ALL["patches"].svg, ALL["block"].svg
+    assert f"t × d = {1 + n} × {width}" in patches
+    assert f"{n} patches of 3 × 14 × 14 = {3 * 14 * 14} numbers" in patches
+    assert f"3 × {heads} × {1 + n} × {width // heads}" in block and f"{1 + n} × {4 * width}" in block
+    assert f"= {2 + 2 * 8} terms; a view is never compared with itself" in ALL["views"].svg
+    assert f"divided by their number, {2 + 2 * 8}" in ALL["dino-loss"].svg
+    assert (
+        "each step moves the teacher" in ALL["update"].svg
+        and f"{1000 - 994} thousandths" in ALL["update"].svg
+    )
+    assert all(ALL["crops"].svg.count(f">L{i}<") == 2 for i in range(1, 9))
 
 
 def test_words_are_escaped_and_arrows_end_at_their_goal():

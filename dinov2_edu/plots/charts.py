@@ -10,7 +10,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.door import check_above_zero, check_at_least, describe, require
+from dinov2_edu.door import check_at_least, describe, require
 from dinov2_edu.palette import CYCLE, PALETTE, role_colour
 from dinov2_edu.plots.style import (
     DASHES,
@@ -36,7 +36,6 @@ def plot_curves(
     y_label: str,
     levels: dict[str, float] | None = None,
     log_y: bool = False,
-    height: float = 3.2,
 ) -> Figure:
     """Draw named curves in one chart.
 
@@ -45,14 +44,12 @@ def plot_curves(
         x_label, y_label: what the axes measure, with the unit.
         levels: name to y of horizontal reference lines, such as `{"ln K": 8.32}`.
         log_y: whether the y axis is logarithmic.
-        height: of the figure in inches.
 
     Raises:
         ValueError: a series is empty, or its x and y differ in length.
     """
-    check_above_zero(height=height)
     require(bool(series), "series is empty: wanted at least one curve")
-    drawing, grid = figure(height)
+    drawing, grid = figure()
     axes = grid[0, 0]
     draw_series(axes, series)
     draw_levels(axes, levels)
@@ -71,14 +68,12 @@ def legend_above(axes: Axes, names: Collection[str]) -> None:
 
 
 @styled
-def plot_histogram(
-    groups: dict[str, Numbers], *, x_label: str, y_label: str = "count", bins: int = 30
-) -> Figure:
+def plot_histogram(groups: dict[str, Numbers], *, x_label: str, bins: int = 30) -> Figure:
     """Draw histograms of several groups over the same bins.
 
     Args:
         groups: name to values.
-        x_label, y_label: what the axes measure.
+        x_label: what is counted.
         bins: how many at most; whole numbers are binned by whole numbers.
 
     Raises:
@@ -104,7 +99,7 @@ def plot_histogram(
         look = {"facecolor": colour + "55", "edgecolor": colour, "linewidth": 1.6}
         _, _, (area,) = axes.hist(group, edges, label=name, histtype="stepfilled", **look)
         area.set_linestyle(dash)  # matplotlib 3.10 takes a dash given to `hist` for a list of styles
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel="count")
     if len(groups) > 1:
         legend_above(axes, groups)
     return drawing

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.door import check_at_least, require
+from dinov2_edu.door import require
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import (
     Figure,
@@ -27,17 +27,17 @@ from dinov2_edu.plots.style import (
 
 HISTORY_PANELS = {
     "loss": {"loss": "loss"},
-    "DINO loss": {"dino_local": "local", "dino_global": "global"},
-    "iBOT loss": {"ibot": "iBOT"},
-    "KoLeo loss": {"koleo": "KoLeo"},
     "entropy of the targets": {"target_entropy": "class", "patch_target_entropy": "patch"},
     "spread of the features": {"feature_spread": "spread"},
     "k-NN accuracy": {"knn": "k-NN"},
-    "learning rate": {"lr": "student"},
-    "teacher momentum": {"momentum": "teacher"},
-    "teacher temperature": {"teacher_temperature": "teacher"},
 }
 """Title of a panel to the keys of a training history that share it, each with its name there."""
+
+SMOOTHED = 3
+"""The loss is averaged over so many records."""
+
+COLUMNS = 2
+"""Charts in a row."""
 
 
 @styled
@@ -45,7 +45,6 @@ def plot_panels(
     panels: dict[str, dict[str, Series]],
     *,
     x_label: str,
-    columns: int = 2,
     levels: dict[str, float] | None = None,
 ) -> Figure:
     """Draw several small charts side by side, one for each quantity.
@@ -55,7 +54,6 @@ def plot_panels(
     Args:
         panels: title to the series of that chart.
         x_label: what all x axes measure.
-        columns: charts in a row.
         levels: reference lines, drawn in every chart.
 
     Raises:
@@ -63,7 +61,7 @@ def plot_panels(
     """
     names = {tuple(series) for series in panels.values()}
     shared = len(names) == 1
-    drawing, axes = panel_grid(len(panels), columns, sharey=shared)
+    drawing, axes = panel_grid(len(panels), sharey=shared)
     for place, (title, series) in zip(axes, panels.items(), strict=True):
         draw_series(place, series)
         draw_levels(place, levels)
@@ -73,7 +71,7 @@ def plot_panels(
     if shared and len(names.pop()) > 1:
         lines = axes[0].get_legend_handles_labels()
         drawing.legend(*lines, loc="outside upper left", ncols=3, handlelength=1.8)
-    label_bottom(axes, columns, x_label)
+    label_bottom(axes, x_label)
     return drawing
 
 
@@ -85,51 +83,42 @@ def own_legend(axes: Axes) -> None:
     names.set_in_layout(False)  # long names may reach over the edge; the charts keep their size
 
 
-def panel_grid(count: int, columns: int, **options: Any) -> tuple[Figure, list[Axes]]:
+def panel_grid(count: int, **options: Any) -> tuple[Figure, list[Axes]]:
     """Begin a figure of `count` small charts.
 
     Raises:
         ValueError: `count` is 0.
     """
     require(count >= 1, "wanted at least one panel, got none")
-    check_at_least(1, columns=columns)
-    rows, columns = ceil(count / columns), min(columns, count)
-    drawing, grid = figure(2.0 * rows + 0.3, rows=rows, columns=columns, **options)
+    rows = ceil(count / COLUMNS)
+    drawing, grid = figure(2.0 * rows + 0.3, rows=rows, columns=min(COLUMNS, count), **options)
     axes = hide_unused(grid.flat, count)
     for place in axes:
         place.locator_params(axis="both", nbins=4)
     return drawing, axes
 
 
-def label_bottom(axes: Sequence[Axes], columns: int, x_label: str) -> None:
+def label_bottom(axes: Sequence[Axes], x_label: str) -> None:
     """Name the x axis under the lowest chart of each column."""
-    for place in axes[-columns:]:
+    for place in axes[-COLUMNS:]:
         place.set_xlabel(x_label)
 
 
 @styled
-def plot_history(history: dict[str, Numbers], *, smooth: int = 1) -> Figure:
-    """Draw a training history: a small chart for each kind of quantity that it holds.
+def plot_history(history: dict[str, Numbers]) -> Figure:
+    """Draw a training history: a small chart for each of `HISTORY_PANELS` that it holds.
 
     Args:
         history: name to one value a recorded step, with the steps under `step` (and `knn_step` for `knn`).
-        smooth: average the losses over this many records.
 
     Raises:
         ValueError: the history holds nothing that can be drawn.
     """
-    check_at_least(1, smooth=smooth)
-    panels = {}
-    for title, keys in HISTORY_PANELS.items():
-        width = smooth if title.endswith("loss") else 1
-        found = {
-            name: history_series(history, key, width)
-            for key, name in keys.items()
-            if has_values(history, key)
-        }
-        if found:
-            panels[title] = found
-    return plot_panels(panels, x_label="step")
+    panels = {
+        title: {name: history_series(history, key) for key, name in keys.items() if has_values(history, key)}
+        for title, keys in HISTORY_PANELS.items()
+    }
+    return plot_panels({title: series for title, series in panels.items() if series}, x_label="step")
 
 
 def has_values(history: dict[str, Numbers], key: str) -> bool:
@@ -137,15 +126,15 @@ def has_values(history: dict[str, Numbers], key: str) -> bool:
     return len(history.get(key, ())) > 0
 
 
-def history_series(history: dict[str, Numbers], key: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pair a recorded quantity with its steps, averaged over windows of `width` records."""
+def history_series(history: dict[str, Numbers], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pair a recorded quantity with its steps; the loss is smoothed."""
     values = as_numbers(history[key], key)
     at = f"{key}_step" if has_values(history, f"{key}_step") else "step"
     steps = as_numbers(history.get(at, ()), at)
     require(
         values.shape == steps.shape, f"history: {len(values)} values of {key} at {len(steps)} steps ({at})"
     )
-    width = max(1, min(width, len(values)))
+    width = min(SMOOTHED, len(values)) if key == "loss" else 1
     mean = np.convolve(values, np.ones(width) / width, mode="valid")
     return steps[width - 1 :], mean
 
@@ -158,7 +147,6 @@ def plot_runs(
     y_label: str,
     reference: str | None = None,
     levels: dict[str, float] | None = None,
-    columns: int = 2,
 ) -> Figure:
     """Draw runs as small charts of one scale, so that they can be compared: a healthy run and collapsed ones.
 
@@ -167,14 +155,13 @@ def plot_runs(
         x_label, y_label: what the axes measure.
         reference: the run that is drawn faintly behind all others.
         levels: reference lines, drawn in every chart.
-        columns: charts in a row.
 
     Raises:
         ValueError: `reference` is not one of the runs, or a curve is empty.
     """
     if reference is not None and reference not in runs:
         raise ValueError(f"reference must be one of the runs {sorted(runs)}, got {reference!r}")
-    drawing, axes = panel_grid(len(runs), columns, sharex=True, sharey=True)
+    drawing, axes = panel_grid(len(runs), sharex=True, sharey=True)
     for place, (name, run) in zip(axes, runs.items(), strict=True):
         if reference is not None and name != reference:
             place.plot(*split_series(runs[reference]), color=PALETTE["muted"], alpha=0.45, linewidth=1.4)
@@ -182,6 +169,6 @@ def plot_runs(
         place.plot(*split_series(run), color=colour)
         draw_levels(place, levels)
         place.set_title(name)
-    label_bottom(axes, columns, x_label)
+    label_bottom(axes, x_label)
     drawing.supylabel(y_label, fontsize=10.5)
     return drawing

@@ -1,7 +1,7 @@
 """The parts that the diagrams share, so that a reader meets each of them again in the whole step.
 
 The student stands on the left, the teacher on the right and in a double frame. A class token is a circle, a
-patch token a square, a register a hexagon, a mask token a hatched square. A head is an hourglass: wide,
+patch token a square, a mask token a hatched square. A head is an hourglass: wide,
 narrow, wide.
 """
 
@@ -62,29 +62,23 @@ def chip(canvas: Canvas, box: Box, name: str) -> Box:
     return box
 
 
-def chip_row(
-    canvas: Canvas, x: float, y: float, names: Sequence[str], *, size: float = 27, gap: float = 5
-) -> list[Box]:
+def chip_row(canvas: Canvas, x: float, y: float, names: Sequence[str]) -> None:
     """Draw views in a row."""
-    return [chip(canvas, Box(x + i * (size + gap), y, size, size), name) for i, name in enumerate(names)]
+    for i, name in enumerate(names):
+        chip(canvas, Box(x + 32 * i, y, 27, 27), name)
 
 
 def hatch(canvas: Canvas, box: Box, lines: int = 3) -> None:
     """Cover a box with the mask's grey and its slanted lines."""
     canvas.rect(box, "mask", tint=1, line=1, corner=1)
     strokes = []
-    for i in range(1, 2 * lines):
-        part = i / lines
-        start = (
-            (box.x, box.y + part * box.height)
-            if part <= 1
-            else (box.x + (part - 1) * box.width, box.y + box.height)
-        )
-        end = (
-            (box.x + part * box.width, box.y)
-            if part <= 1
-            else (box.x + box.width, box.y + (part - 1) * box.height)
-        )
+    for part in (i / lines for i in range(1, 2 * lines)):
+        near, far = (
+            min(part, 1),
+            max(part - 1, 0),
+        )  # a line goes from the left or lower side to the upper or right one
+        start = (box.x + far * box.width, box.y + near * box.height)
+        end = (box.x + near * box.width, box.y + far * box.height)
         strokes.append(f"M{number(start[0])} {number(start[1])} L{number(end[0])} {number(end[1])}")
     canvas.path(" ".join(strokes), line=0.9, opacity=0.7)
 
@@ -107,14 +101,9 @@ def patch_grid(
 
 
 def token(canvas: Canvas, box: Box, kind: str, name: str = "") -> Box:
-    """Draw a token: class = circle, patch = square, register = hexagon, mask = hatched square."""
+    """Draw a token: class = circle, patch = square, mask = hatched square."""
     if kind == "cls":
         canvas.circle(box.centre, box.width / 2, "cls", tint=0.25)
-    elif kind == "register":
-        (x, y), r = box.centre, box.width / 2
-        corners = ((-1, 0), (-0.5, -0.9), (0.5, -0.9), (1, 0), (0.5, 0.9), (-0.5, 0.9))
-        path = " L".join(f"{number(x + r * across)} {number(y + r * down)}" for across, down in corners)
-        canvas.path(f"M{path} Z", "register", tint=0.3)
     elif kind == "mask":
         hatch(canvas, box)
     else:
@@ -125,22 +114,13 @@ def token(canvas: Canvas, box: Box, kind: str, name: str = "") -> Box:
 
 
 def token_row(
-    canvas: Canvas,
-    x: float,
-    y: float,
-    kinds: Sequence[str],
-    *,
-    size: float = 18,
-    gap: float = 4,
-    names: Sequence[str] = (),
+    canvas: Canvas, x: float, y: float, kinds: Sequence[str], *, size: float = 18, gap: float = 4
 ) -> list[Box]:
-    """Draw tokens in a row, from the left."""
-    labels = [*names, *[""] * (len(kinds) - len(names))]
-    step = size + gap
-    return [
-        token(canvas, Box(x + i * step, y, size, size), kind, label)
-        for i, (kind, label) in enumerate(zip(kinds, labels, strict=True))
-    ]
+    """Draw tokens in a row, from the left; a large class token says so."""
+    boxes = [Box(x + i * (size + gap), y, size, size) for i in range(len(kinds))]
+    for box, kind in zip(boxes, kinds, strict=True):
+        token(canvas, box, kind, "cls" if kind == "cls" and size > 24 else "")
+    return boxes
 
 
 def network(canvas: Canvas, box: Box, role: str, name: str, note: str = "", *, size: float = BODY) -> Box:
@@ -155,10 +135,10 @@ def network(canvas: Canvas, box: Box, role: str, name: str, note: str = "", *, s
     return box
 
 
-def layer(canvas: Canvas, box: Box, name: str, role: str | None = None, *, bold: bool = False) -> Box:
+def layer(canvas: Canvas, box: Box, name: str, role: str | None = None) -> Box:
     """Draw one operation: a plain box with its name."""
     canvas.rect(box, role, tint=0.12 if role else 0.05, line=1.4, corner=5)
-    canvas.text(box.centre, name, bold=bold)
+    canvas.text(box.centre, name)
     return box
 
 
@@ -194,22 +174,17 @@ def loss(canvas: Canvas, box: Box, name: str, *, size: float = BODY) -> Box:
 def no_gradient(canvas: Canvas, at: Point, *, upright: bool = True) -> None:
     """Cross an arrow with two short strokes: no gradient passes here."""
     x, y = at
-    for shift in (-2.5, 2.5):
-        ends = (
-            [(x - 8, y + shift), (x + 8, y + shift)] if upright else [(x + shift, y - 8), (x + shift, y + 8)]
-        )
+    for s in (-2.5, 2.5):
+        ends = [(x - 8, y + s), (x + 8, y + s)] if upright else [(x + s, y - 8), (x + s, y + 8)]
         canvas.line(ends, width=2)
 
 
-def legend(
-    canvas: Canvas, y: float, kinds: Sequence[tuple[str, str]], *, x: float = 14, spread: float = 0
-) -> float:
-    """Explain tokens in a row, (kind, words) each; return the height below it."""
+def legend(canvas: Canvas, y: float, kinds: Sequence[tuple[str, str]], *, x: float) -> None:
+    """Explain tokens in a row, (kind, words) each."""
     for kind, words in kinds:
         token(canvas, Box(x, y - 7, 14, 14), kind)
         canvas.text((x + 20, y), words, size=SMALL, anchor="start")
-        x += spread or 32 + 7.2 * len(words)
-    return y + 16
+        x += 32 + 7.2 * len(words)
 
 
 def heading(canvas: Canvas, y: float, words: str, *, x: float = 180) -> None:

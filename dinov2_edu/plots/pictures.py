@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke
 
 from dinov2_edu.door import check_at_least, require
 from dinov2_edu.palette import CARD, INK, PALETTE
@@ -117,7 +115,7 @@ def plot_images(
     drawing, grid = picture_grid(len(pictures), columns, aspect, title_lines=lines)
     for i, axes in enumerate(grid):
         show_picture(axes, pictures[i], labels[i] if labels is not None else "")
-        if predictions is not None:
+        if predictions is not None and labels is not None:
             right = predictions[i] == labels[i]
             axes.set_title(
                 f"✓ {labels[i]}" if right else f"✗ {predictions[i]}\nis {labels[i]}",
@@ -134,7 +132,6 @@ def plot_attention(
     maps: Numbers,
     *,
     names: Sequence[str] | None = None,
-    query: tuple[int, int] | None = None,
     columns: int = 3,
 ) -> Figure:
     """Show what each head attends to: the photo under a dark veil that attention lights up.
@@ -143,7 +140,6 @@ def plot_attention(
         photo: the picture the model saw.
         maps: (h rows cols), attention to each patch; each map is shown from 0 to its own largest value.
         names: a title for each map; by default head 1, head 2, ...
-        query: (row, column) of the patch that asks, marked on the photo; None where the class token asks.
         columns: pictures in a row.
 
     Raises:
@@ -164,33 +160,16 @@ def plot_attention(
         show_picture(axes, pixels.mean(axis=2), name)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         axes.imshow(values, cmap=ATTENTION_COLOURS, vmin=0, extent=extent, interpolation="nearest")
-    if query is not None:
-        inside = all(0 <= place < side for place, side in zip(query, maps.shape[1:], strict=True))
-        require(
-            inside, f"query must lie in the {maps.shape[1]} x {maps.shape[2]} grid of patches, got {query}"
-        )
-        for axes in grid:
-            mark_patch(axes, query, maps.shape[1:], (height, width))
     return drawing
 
 
-def mark_patch(axes: Axes, patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int]) -> None:
-    """Outline one patch (row, column) of a `grid` over a picture of `size` (height, width) pixels."""
-    height, width = size[0] / grid[0], size[1] / grid[1]
-    casing = [Stroke(linewidth=4, foreground="white"), Normal()]
-    corner = (patch[1] * width - 0.5, patch[0] * height - 0.5)
-    style = {"fill": False, "edgecolor": PALETTE["patch"], "linewidth": 2, "path_effects": casing}
-    axes.add_patch(Rectangle(corner, width, height, **style))
-
-
 @styled
-def plot_pca(photos: Pictures, colours: Sequence[Numbers], *, columns: int = 4) -> Figure:
-    """Show photos, each above its patches coloured by their principal components.
+def plot_pca(photos: Pictures, colours: Sequence[Numbers]) -> Figure:
+    """Show photos, up to four a row, each above its patches coloured by their principal components.
 
     Args:
         photos: m pictures of one shape.
         colours: m arrays (rows cols 3), 0 to 1; a patch of NaN is background and stays blank.
-        columns: photos in a row.
 
     Raises:
         ValueError: not as many photos as colour arrays.
@@ -199,13 +178,10 @@ def plot_pca(photos: Pictures, colours: Sequence[Numbers], *, columns: int = 4) 
         raise ValueError(
             f"wanted one (rows cols 3) of colours a photo, got {len(colours)} for {len(photos)} photos"
         )
-    check_at_least(1, columns=columns)
-    columns = min(columns, len(photos))
-    rows = ceil(len(photos) / columns)
-    aspect = aspect_of(photos[0])
-    drawing, grid = figure(
-        rows * 2 * (WIDTH / columns * aspect + 0.08), photo=True, rows=2 * rows, columns=columns
-    )
+    columns = min(4, len(photos))
+    rows = 2 * ceil(len(photos) / columns)
+    height = rows * (WIDTH / columns * aspect_of(photos[0]) + 0.08)
+    drawing, grid = figure(height, photo=True, rows=rows, columns=columns)
     for axes in grid.flat:
         bare(axes)
     for i, (photo, components) in enumerate(zip(photos, colours, strict=True)):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from dinov2_edu.door import check_at_least, describe, require
+from dinov2_edu.door import describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, figure, styled
 
@@ -54,58 +55,47 @@ def plot_confusion(counts: Numbers, class_names: Sequence[str]) -> Figure:
 
 
 @styled
-def plot_reliability(confidences: Numbers, correct: Numbers, *, n_bins: int = 15) -> Figure:
+def plot_reliability(accuracy: Numbers, counts: Numbers, error: float) -> Figure:
     """Show whether confidence can be trusted: accuracy within bins of confidence, against the diagonal.
 
+    The three are fields of a report's `calibration`.
+
     Args:
-        confidences: probability given to the predicted class, 0 to 1.
-        correct: whether each prediction was right.
-        n_bins: equal bins of confidence, as many as the report's calibration has; the lower chart counts what
-            fell into each.
+        accuracy: share correct within each of equal bins of confidence, NaN where a bin is empty.
+        counts: predictions in each bin, drawn in the lower chart.
+        error: the mean gap to the diagonal.
 
     Raises:
-        ValueError: nothing given, unequal lengths, or confidences outside 0 to 1.
+        ValueError: nothing given, or accuracies and counts of unequal number.
     """
-    check_at_least(1, n_bins=n_bins)
-    confidences, correct = as_numbers(confidences, "confidences"), as_numbers(correct, "correct")
-    if confidences.shape != correct.shape or confidences.ndim != 1 or confidences.size == 0:
-        raise ValueError(
-            f"wanted two lists of one length, got shapes {confidences.shape} and {correct.shape}"
-        )
-    if not (confidences.min() >= 0 and confidences.max() <= 1):
-        raise ValueError("confidences are probabilities from 0 to 1: pass the softmax, not the logits")
-    edges = np.linspace(0, 1, n_bins + 1)
-    bins = np.clip((confidences * n_bins).astype(int), 0, n_bins - 1)
-    number = np.bincount(bins, minlength=n_bins)
-    accuracy = np.bincount(bins, correct, minlength=n_bins) / np.maximum(number, 1)
-    error = np.abs(accuracy - np.bincount(bins, confidences, minlength=n_bins) / np.maximum(number, 1))
+    accuracy, counts = as_numbers(accuracy, "accuracy"), as_numbers(counts, "counts")
+    fits = accuracy.ndim == 1 and accuracy.shape == counts.shape and counts.sum() > 0
+    require(
+        fits, f"wanted an accuracy and a count for each bin, got shapes {accuracy.shape} and {counts.shape}"
+    )
     drawing, grid = figure(4.2, rows=2, sharex=True, height_ratios=[3, 1])
     upper, lower = grid[:, 0]
-    upper.bar(edges[:-1], accuracy, 1 / n_bins, align="edge", color=PALETTE["student"], edgecolor=CARD)
+    edges, width = np.arange(len(counts)) / len(counts), 1 / len(counts)
+    upper.bar(edges, np.nan_to_num(accuracy), width, align="edge", color=PALETTE["student"], edgecolor=CARD)
     upper.plot([0, 1], [0, 1], color=INK, linestyle=(0, (4, 3)), linewidth=1.2, label="confidence = accuracy")
     upper.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
-    upper.set_title(f"mean gap to the diagonal {(error * number).sum() / number.sum():.3f}")
+    upper.set_title(f"mean gap to the diagonal {error:.3f}")
     upper.legend(loc="upper left")
-    lower.bar(edges[:-1], number, 1 / n_bins, align="edge", color=PALETTE["mask"], edgecolor=CARD)
+    lower.bar(edges, counts, width, align="edge", color=PALETTE["mask"], edgecolor=CARD)
     lower.set(xlabel="confidence", ylabel="images")
     return drawing
 
 
 @styled
-def plot_probabilities(
-    rows: dict[str, Numbers], *, names: Sequence[str] | None = None, top: int | None = None
-) -> Figure:
+def plot_probabilities(rows: dict[str, Numbers]) -> Figure:
     """Show probability distributions side by side, such as the teacher's target and the student's answer.
 
     Args:
-        rows: name to probabilities (k).
-        names: a name for each of the k entries; by default their number.
-        top: show only the entries that are largest in the first row.
+        rows: name to probabilities (k) of the prototypes.
 
     Raises:
         ValueError: the rows differ in length, or one of them is no distribution.
     """
-    check_at_least(1, top=top)
     lines = [as_numbers(row, name) for name, row in rows.items()]
     require(
         len({line.shape for line in lines}) <= 1,
@@ -116,23 +106,18 @@ def plot_probabilities(
         raise ValueError("wanted one or more rows of probabilities, all of one length")
     if table.min() < 0 or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
         raise ValueError(f"each row of probabilities sums to 1, got {table.sum(axis=1).round(3).tolist()}")
-    fits = names is None or len(names) == table.shape[1]
-    require(fits, f"names: wanted one for each of {table.shape[1]} entries, got {describe(names)}")
-    shown = np.arange(table.shape[1]) if top is None else np.argsort(-table[0], kind="stable")[:top]
-    labels = [str(i) if names is None else names[i] for i in shown]
+    places = np.arange(table.shape[1])
     drawing, grid = figure(2.9)
     axes = grid[0, 0]
     width = 0.84 / len(rows)
     free = cycle(CYCLE)
     for i, (name, probs, hatch) in enumerate(zip(rows, table, cycle(("", "////", "....")), strict=False)):
-        offsets = np.arange(len(shown)) + (i - (len(rows) - 1) / 2) * width
+        offsets = places + (i - (len(rows) - 1) / 2) * width
         look = {"color": role_colour(name) or next(free), "hatch": hatch, "edgecolor": CARD, "linewidth": 0.5}
-        axes.bar(offsets, probs[shown], width, label=name, **look)
-    slanted = max(map(len, labels)) > 3
-    turn = {"rotation": 50, "ha": "right"} if slanted else {}
-    axes.set_xticks(range(len(shown)), labels, **turn)
+        axes.bar(offsets, probs, width, label=name, **look)
+    axes.set_xticks(places)
     axes.grid(axis="x", visible=False)
-    axes.set(ylabel="probability", xlabel="" if names is not None else "prototype")
+    axes.set(ylabel="probability", xlabel="prototype")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(rows), 3), borderaxespad=0.3)
     return drawing
 
@@ -210,5 +195,5 @@ def draw_points(
 ) -> None:
     """Draw points of the sphere as seen by the eye, those on the far side pale."""
     right, up, near = VIEW @ points.T
-    look = {"alpha": np.where(near >= 0, 0.95, 0.3), "edgecolors": CARD, "linewidths": 0.6}
+    look: dict[str, Any] = {"alpha": np.where(near >= 0, 0.95, 0.3), "edgecolors": CARD, "linewidths": 0.6}
     axes.scatter(right, up, size, c=colours, marker=marker, zorder=3, **look)

@@ -7,73 +7,55 @@ from dinov2_edu.plots.svg import SMALL, Box, Canvas, Diagram, Point
 SQUARE = Box(30, 0, 80, 80)
 """The square part of the scene that the backbone is shown."""
 
-SAMPLES = ((0.02, 0.8), (0.35, 0.35), (0.55, 0.75), (0.52, 0.62), (0.78, 0.4), (0.97, 0.97))
-"""Where the patches that are drawn one by one lie in the image: shares of its height and width."""
+SAMPLES = ((0, 12), (5, 5), (8, 12), (8, 9), (12, 6), (15, 15))
+"""Row and column of the patches that are drawn one by one."""
 
 COLUMN, SHAPES = 130, 226
 """Middle of the column of a block's operations, and where the shapes beside it begin."""
 
 
-def diagram_patches(
-    img_size: int = 224, patch_size: int = 14, width: int = 384, n_registers: int = 0
-) -> Diagram:
-    """Draw an image becoming patches and then tokens, with every shape.
-
-    Raises:
-        ValueError: the image cannot be cut into whole patches.
-    """
-    if img_size % patch_size:
-        raise ValueError(f"an image of {img_size} pixels cannot be cut into patches of {patch_size}")
-    grid = img_size // patch_size
-    n = grid * grid
-    numbers = 3 * patch_size**2
+def diagram_patches() -> Diagram:
+    """Draw an image becoming patches and then tokens, with every shape."""
     canvas = Canvas()
-    draw_cutting(canvas, img_size, patch_size)
+    draw_cutting(canvas)
     canvas.arrow([(180, 256), (180, 278)])
-    layer(canvas, Box(80, 280, 200, 30), f"linear: {numbers} → {width}")
+    layer(canvas, Box(80, 280, 200, 30), "linear: 588 → 384")
     canvas.arrow([(180, 310), (180, 332)])
-    t = 1 + n_registers + n
-    draw_joining(canvas, f"{n} × {width}: patch tokens", n_registers)
-    parts = f"1 + {n_registers} + {n}" if n_registers else f"1 + {n}"
-    canvas.text((180, 542), f"t × d = {t} × {width}    (t = {parts})", size=SMALL)
+    draw_joining(canvas)
+    canvas.text((180, 542), "t × d = 257 × 384    (t = 1 + 256)", size=SMALL)
     canvas.arrow([(180, 556), (180, 578)])
     layer(canvas, Box(80, 580, 200, 30), "the blocks")
-    registers = f"Then {n_registers} registers, hexagons, join after the class token, without a position."
-    registers = registers if n_registers else ""
     return canvas.finish(
         "patches",
         618,
         title="From an image to patches to tokens",
-        alt=f"""From top to bottom. An image of 3 by {img_size} by {img_size} numbers is cut into {grid} by
-            {grid} squares, {n} patches of 3 by {patch_size} by {patch_size}, which is {numbers} numbers
-            each. One linear layer turns every patch's {numbers} numbers into {width}: {n} patch tokens,
-            drawn as green squares. The class token, a purple circle, is put in front. A learned position
-            vector is added to each of them. {registers} The result, {t} tokens of width {width}, goes into
-            the blocks.""",
+        alt="""From top to bottom. An image of 3 by 224 by 224 numbers is cut into 16 by 16 squares, 256
+            patches of 3 by 14 by 14, which is 588 numbers each. One linear layer turns every patch's 588
+            numbers into 384: 256 patch tokens, drawn as green squares. The class token, a purple circle, is
+            put in front. A learned position vector is added to each of them. The result, 257 tokens of
+            width 384, goes into the blocks.""",
     )
 
 
-def draw_cutting(canvas: Canvas, img_size: int, patch_size: int) -> None:
+def draw_cutting(canvas: Canvas) -> None:
     """Draw the image, some of its patches in a row with dots before the last, and their shape."""
-    grid = img_size // patch_size
-    heading(canvas, 12, f"image: 3 × {img_size} × {img_size}")
-    patch_grid(canvas, Box(110, 26, 140, 140), grid, view=SQUARE)
+    heading(canvas, 12, "image: 3 × 224 × 224")
+    patch_grid(canvas, Box(110, 26, 140, 140), 16, view=SQUARE)
     canvas.arrow([(180, 170), (180, 194)])
-    canvas.text((192, 182), f"cut into {grid} × {grid} squares", size=SMALL, anchor="start")
-    side = SQUARE.width / grid
-    for i, (down, across) in enumerate(SAMPLES):
+    canvas.text((192, 182), "cut into 16 × 16 squares", size=SMALL, anchor="start")
+    side = SQUARE.width / 16
+    for i, (row, column) in enumerate(SAMPLES):
         x = 56 + 38 * i + (28 if i == len(SAMPLES) - 1 else 0)
-        view = Box(SQUARE.x + int(across * grid) * side, SQUARE.y + int(down * grid) * side, side, side)
+        view = Box(SQUARE.x + column * side, SQUARE.y + row * side, side, side)
         canvas.rect(photo(canvas, Box(x, 198, 32, 32), view), "patch", tint=0, corner=0)
     canvas.text((256, 214), "…", size=16)
-    shape = f"3 × {patch_size} × {patch_size} = {3 * patch_size**2} numbers"
-    canvas.text((180, 244), f"{grid * grid} patches of {shape}", size=SMALL)
+    canvas.text((180, 244), "256 patches of 3 × 14 × 14 = 588 numbers", size=SMALL)
 
 
-def draw_joining(canvas: Canvas, shape: str, n_registers: int) -> None:
-    """Draw the patch tokens, then the class token, positions and registers that join them."""
+def draw_joining(canvas: Canvas) -> None:
+    """Draw the patch tokens, then the class token and the positions that join them."""
     draw_tokens(canvas, 336, ["patch"] * 7)
-    canvas.text((180, 372), shape, size=SMALL)
+    canvas.text((180, 372), "256 × 384: patch tokens", size=SMALL)
     canvas.arrow([(180, 386), (180, 410)])
     canvas.text((192, 397), "class token in front", size=SMALL, anchor="start")
     draw_tokens(canvas, 414, ["cls", *["patch"] * 6])
@@ -81,16 +63,12 @@ def draw_joining(canvas: Canvas, shape: str, n_registers: int) -> None:
     draw_sum(canvas, (180, 466))
     canvas.text((200, 466), "position: learned,\none vector a place", size=SMALL, anchor="start")
     canvas.arrow([(180, 476), (180, 502)])
-    if n_registers:
-        canvas.text((20, 486), f"{n_registers} registers join,\nwithout position", size=SMALL, anchor="start")
-    front = ["cls", *["register"] * min(n_registers, 4)]
-    draw_tokens(canvas, 506, [*front, *["patch"] * (7 - len(front))])
+    draw_tokens(canvas, 506, ["cls", *["patch"] * 6])
 
 
 def draw_tokens(canvas: Canvas, y: float, kinds: list[str]) -> None:
     """Draw the first tokens, some dots and a last patch token, in a row across the middle."""
-    names = ["cls" if kind == "cls" else "r" if kind == "register" else "" for kind in kinds]
-    row = token_row(canvas, 50, y, kinds, size=26, gap=5, names=names)
+    row = token_row(canvas, 50, y, kinds, size=26, gap=5)
     x = row[-1].x + 31
     canvas.text((x + 10, y + 13), "…", size=16)
     token(canvas, Box(x + 24, y, 26, 26), "patch")
@@ -102,22 +80,15 @@ def draw_sum(canvas: Canvas, at: Point) -> None:
     canvas.text(at, "+", size=16, bold=True)
 
 
-def diagram_block(width: int = 384, heads: int = 6, n_tokens: int = 257, mlp_ratio: float = 4) -> Diagram:
-    """Draw the inside of a block: attention and MLP, each with its residual path, and every shape.
-
-    Raises:
-        ValueError: the width cannot be shared out among the heads.
-    """
-    if width % heads:
-        raise ValueError(f"a width of {width} cannot be shared out among {heads} heads")
+def diagram_block() -> Diagram:
+    """Draw the inside of a block: attention and MLP, each with its residual path, and every shape."""
     canvas = Canvas()
-    hidden, head_width = round(width * mlp_ratio), width // heads
-    tokens, wide = f"{n_tokens} × {width}", f"{n_tokens} × {hidden}"
+    tokens, wide = "257 × 384", "257 × 1536"
     attention = [
         ("LayerNorm", tokens),
         ("query, key, value", f"3 × {tokens}"),
-        (f"split into {heads} heads", f"3 × {heads} × {n_tokens} × {head_width}"),
-        (f"softmax( q kᵀ / √{head_width} )", f"{heads} × {n_tokens} × {n_tokens}"),
+        ("split into 6 heads", "3 × 6 × 257 × 64"),
+        ("softmax( q kᵀ / √64 )", "6 × 257 × 257"),
         ("times v, join heads", tokens),
         ("linear", tokens),
         ("LayerScale, drop path", tokens),
@@ -142,15 +113,14 @@ def diagram_block(width: int = 384, heads: int = 6, n_tokens: int = 257, mlp_rat
         "block",
         end + 44,
         title="Inside a transformer block",
-        alt=f"""A column of operations from top to bottom, with the shape after each on the right. Tokens
-            come in as {n_tokens} by {width}. Attention: LayerNorm; a linear layer makes queries, keys and
-            values, three times {n_tokens} by {width}; they are split into {heads} heads of width
-            {head_width}; softmax of q k transposed over the square root of {head_width} gives {heads}
-            tables of {n_tokens} by {n_tokens}; these weigh the values and the heads are joined; a linear
-            layer; LayerScale and drop path. A line on the left carries the input around all this, and the
-            two are added. The MLP: LayerNorm; a linear layer to {hidden}; GELU; a linear layer back to
-            {width}; LayerScale and drop path; again a line around it, and a sum. What comes out has the
-            shape of what came in.""",
+        alt="""A column of operations from top to bottom, with the shape after each on the right. Tokens
+            come in as 257 by 384. Attention: LayerNorm; a linear layer makes queries, keys and values,
+            three times 257 by 384; they are split into 6 heads of width 64; softmax of q k transposed over
+            the square root of 64 gives 6 tables of 257 by 257; these weigh the values and the heads are
+            joined; a linear layer; LayerScale and drop path. A line on the left carries the input around
+            all this, and the two are added. The MLP: LayerNorm; a linear layer to 1536; GELU; a linear
+            layer back to 384; LayerScale and drop path; again a line around it, and a sum. What comes out
+            has the shape of what came in.""",
     )
 
 

@@ -21,26 +21,17 @@ MASKED = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (4, 5), (4, 6), (4, 7)
 """Two blocks of masked patches (row, column) on an 8 x 8 grid."""
 
 
-def local_names(n_local: int) -> list[str]:
-    """Names of the local crops.
-
-    Raises:
-        ValueError: more crops than the drawing has room for, or none.
-    """
-    if not 1 <= n_local <= len(LOCAL_CROPS):
-        raise ValueError(f"the drawing has room for 1 to {len(LOCAL_CROPS)} local crops, got {n_local}")
-    return [f"L{i + 1}" for i in range(n_local)]
+LOCAL_NAMES = [f"L{i + 1}" for i in range(len(LOCAL_CROPS))]
 
 
-def diagram_crops(n_local: int = 8) -> Diagram:
-    """Draw one photo, the boxes cut from it, and the 2 global and `n_local` local crops, sizes to scale."""
-    names = local_names(n_local)
+def diagram_crops() -> Diagram:
+    """Draw one photo, the boxes cut from it, and the 2 global and 8 local crops, sizes to scale."""
     canvas = Canvas()
     heading(canvas, 12, "one photo and the boxes cut from it")
     stage = photo(canvas, Box(30, 26, 300, 200))
     for i, crop in enumerate(GLOBAL_CROPS):
         crop_outline(canvas, crop, f"G{i + 1}", "global_crop", inside=stage)
-    for name, crop in zip(names, LOCAL_CROPS, strict=False):
+    for name, crop in zip(LOCAL_NAMES, LOCAL_CROPS, strict=True):
         crop_outline(canvas, crop, name, "local_crop", inside=stage)
     canvas.arrow([(180, 232), (180, 254)])
     heading(canvas, 266, "2 global crops")
@@ -49,72 +40,60 @@ def diagram_crops(n_local: int = 8) -> Diagram:
         place = photo(canvas, Box(52 + 136 * i, 298, 120, 120), crop)
         canvas.rect(place, "global_crop", tint=0, line=3, corner=2)
         canvas.text((place.centre[0], 430), f"G{i + 1}", size=SMALL, bold=True)
-    heading(canvas, 460, f"{n_local} local crops")
+    heading(canvas, 460, "8 local crops")
     canvas.text((180, 478), "5 to 32 % of the area, resized to 98 × 98", size=SMALL)
     side = 120 * 98 / 224
-    for i, (name, crop) in enumerate(zip(names, LOCAL_CROPS, strict=False)):
+    for i, (name, crop) in enumerate(zip(LOCAL_NAMES, LOCAL_CROPS, strict=True)):
         place = photo(canvas, Box(52 + 67.8 * (i % 4), 492 + 78 * (i // 4), side, side), crop)
         canvas.rect(place, "local_crop", tint=0, line=2, corner=2, dash="5 3")
         canvas.text((place.centre[0], place.y + side + 11), name, size=SMALL, bold=True)
     return canvas.finish(
         "crops",
-        492 + 78 * ((n_local + 3) // 4),
-        title=f"One photo becomes 2 global and {n_local} local crops",
-        alt=f"""A photo of a cat before hills and a tree. Two large boxes with solid outlines, G1 and G2,
-            and {n_local} small boxes with dashed outlines, {names[0]} to {names[-1]}, lie over it and
-            overlap. Below the photo stand the two global crops, each covering 32 to 100 percent of the
-            photo's area and resized to 224 by 224 pixels; below those the {n_local} local crops, each
-            covering 5 to 32 percent and resized to 98 by 98 pixels, drawn to the same scale and so less
-            than half as wide. Each crop is stretched to a square.""",
+        648,
+        title="One photo becomes 2 global and 8 local crops",
+        alt="""A photo of a cat before hills and a tree. Two large boxes with solid outlines, G1 and G2, and
+            8 small boxes with dashed outlines, L1 to L8, lie over it and overlap. Below the photo stand the
+            two global crops, each covering 32 to 100 percent of the photo's area and resized to 224 by 224
+            pixels; below those the 8 local crops, each covering 5 to 32 percent and resized to 98 by 98
+            pixels, drawn to the same scale and so less than half as wide. Each crop is stretched to a
+            square.""",
     )
 
 
-def diagram_views(n_local: int = 8) -> Diagram:
+def diagram_views() -> Diagram:
     """Draw which view goes to which network, and which pairs of views the DINO loss matches."""
-    names = local_names(n_local)
     canvas = Canvas()
     heading(canvas, 12, "every view", x=90)
     chip_row(canvas, 61, 26, ["G1", "G2"])
-    for row in range(0, n_local, 4):
-        chip_row(canvas, 29, 58 + 8 * row, names[row : row + 4])
+    chip_row(canvas, 29, 58, LOCAL_NAMES[:4])
+    chip_row(canvas, 29, 90, LOCAL_NAMES[4:])
     heading(canvas, 12, "global views only", x=270)
     chip_row(canvas, 241, 26, ["G1", "G2"])
-    bottom = 56 + 32 * ((n_local + 3) // 4)
-    student = network(canvas, Box(20, bottom + 26, 140, 40), "student", "student")
-    teacher = network(canvas, Box(200, bottom + 26, 140, 40), "teacher", "teacher")
-    canvas.arrow([(90, bottom), student.top], "student")
+    student = network(canvas, Box(20, 146, 140, 40), "student", "student")
+    teacher = network(canvas, Box(200, 146, 140, 40), "teacher", "teacher")
+    canvas.arrow([(90, 120), student.top], "student")
     canvas.arrow([(270, 56), teacher.top], "teacher")
-    top = bottom + 96
-    heading(canvas, top, "which pairs the DINO loss compares")
-    pitch = 30
-    views = ["G1", "G2", *names]
-    left = 62 + (8 - n_local) * pitch / 2
-    canvas.text((left, top + 20), "what the student saw", size=SMALL, anchor="start")
-    canvas.text((left - 10, top + 47), "teacher", size=SMALL, anchor="end")
-    for column, view in enumerate(views):
-        chip(canvas, Box(left + column * pitch, top + 33, 26, 26), view)
-        for row in range(2):
-            draw_pair(
-                canvas, Box(left + column * pitch, top + 66 + row * pitch, 26, 26), matched=column != row
-            )
-    for row in range(2):
-        chip(canvas, Box(left - 36, top + 66 + row * pitch, 26, 26), views[row])
-    canvas.text(
-        (180, top + 148),
-        f"2 pairs of global views + 2 × {n_local} pairs with a local view\n= {2 + 2 * n_local} terms; "
-        "a view is never compared with itself",
-        size=SMALL,
-    )
+    heading(canvas, 216, "which pairs the DINO loss compares")
+    canvas.text((62, 236), "what the student saw", size=SMALL, anchor="start")
+    canvas.text((52, 263), "teacher", size=SMALL, anchor="end")
+    for column, view in enumerate(["G1", "G2", *LOCAL_NAMES]):
+        x = 62 + 30 * column
+        chip(canvas, Box(x, 249, 26, 26), view)
+        draw_pair(canvas, Box(x, 282, 26, 26), matched=column != 0)
+        draw_pair(canvas, Box(x, 312, 26, 26), matched=column != 1)
+    chip(canvas, Box(26, 282, 26, 26), "G1")
+    chip(canvas, Box(26, 312, 26, 26), "G2")
+    words = "2 pairs of global views + 2 × 8 pairs with a local view\n= 18 terms; a view is never compared with itself"
+    canvas.text((180, 364), words, size=SMALL)
     return canvas.finish(
         "views",
-        top + 174,
+        390,
         title="Which network sees which view, and which pairs are compared",
-        alt=f"""On the left the student receives every view: the global views G1 and G2 and the local views
-            {names[0]} to {names[-1]}. On the right the teacher receives only G1 and G2. Below, a table with
-            one row for each of the teacher's two views and one column for each of the student's
-            {n_local + 2}: every cell is marked as compared, except where both saw the same view, G1 with G1
-            and G2 with G2, which are crossed out. That makes 2 pairs of global views and {2 * n_local}
-            pairs with a local view, {2 + 2 * n_local} terms in all.""",
+        alt="""On the left the student receives every view: the global views G1 and G2 and the local views
+            L1 to L8. On the right the teacher receives only G1 and G2. Below, a table with one row for each
+            of the teacher's two views and one column for each of the student's 10: every cell is marked as
+            compared, except where both saw the same view, G1 with G1 and G2 with G2, which are crossed out.
+            That makes 2 pairs of global views and 16 pairs with a local view, 18 terms in all.""",
     )
 
 
@@ -129,20 +108,18 @@ def draw_pair(canvas: Canvas, cell: Box, *, matched: bool) -> None:
         canvas.line([(x - 5, y + 5), (x + 5, y - 5)])
 
 
-def diagram_masking(grid: int = 8) -> Diagram:
+def diagram_masking() -> Diagram:
     """Draw the same global crop as the student sees it, masked, and as the teacher sees it, whole."""
-    if grid < 8:
-        raise ValueError(f"the drawing masks blocks that need a grid of at least 8 x 8 patches, got {grid}")
     canvas = Canvas()
     crop = GLOBAL_CROPS[0]
-    heading(canvas, 12, f"one global crop, {grid} × {grid} patches")
-    whole = patch_grid(canvas, Box(120, 26, 120, 120), grid, view=crop)
+    heading(canvas, 12, "one global crop, 8 × 8 patches")
+    whole = patch_grid(canvas, Box(120, 26, 120, 120), 8, view=crop)
     canvas.arrow([(112, whole.centre[1]), (86, whole.centre[1]), (86, 178)], "student")
     canvas.arrow([(248, whole.centre[1]), (274, whole.centre[1]), (274, 178)], "teacher")
     canvas.text((80, 108), "10 to 50 %\nmasked, in\nhalf of all", size=SMALL, anchor="end")
     canvas.text((280, 108), "always\nwhole", size=SMALL, anchor="start")
-    patch_grid(canvas, Box(18, 180, 136, 136), grid, MASKED, view=crop)
-    patch_grid(canvas, Box(206, 180, 136, 136), grid, view=crop)
+    patch_grid(canvas, Box(18, 180, 136, 136), 8, MASKED, view=crop)
+    patch_grid(canvas, Box(206, 180, 136, 136), 8, view=crop)
     student = network(canvas, Box(18, 340, 136, 44), "student", "student", "guesses the gaps")
     teacher = network(canvas, Box(206, 340, 136, 44), "teacher", "teacher", "sees them")
     canvas.arrow([(86, 316), student.top], "student")
@@ -164,7 +141,7 @@ def diagram_masking(grid: int = 8) -> Diagram:
         "masking",
         550,
         title="The student sees a masked crop, the teacher the whole one",
-        alt=f"""At the top one global crop, cut into {grid} by {grid} patches. An arrow to the left leads to
+        alt="""At the top one global crop, cut into 8 by 8 patches. An arrow to the left leads to
             the student's copy: in half of all global crops 10 to 50 percent of the patches, here two
             blocks, are replaced by the mask token, drawn as hatched grey squares. An arrow to the right
             leads to the teacher's copy, which is always whole. Each network turns its copy into a row of

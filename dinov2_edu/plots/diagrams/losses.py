@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 
-from dinov2_edu.plots.diagrams.inputs import local_names
 from dinov2_edu.plots.parts import (
     bars,
     chip,
@@ -27,9 +26,8 @@ STUDENT, TEACHER = 90, 270
 """Middles of the student's column and of the teacher's."""
 
 
-def diagram_dino_loss(n_local: int = 8) -> Diagram:
+def diagram_dino_loss() -> Diagram:
     """Draw one pair of views on its way to the DINO loss."""
-    n_terms = 2 + 2 * len(local_names(n_local))
     canvas = Canvas()
     heading(canvas, 12, "any view", x=STUDENT)
     heading(canvas, 12, "a global view", x=TEACHER)
@@ -41,7 +39,7 @@ def diagram_dino_loss(n_local: int = 8) -> Diagram:
         canvas.arrow([(x, y + 30), (x, y + 50)], role)
         layer(canvas, Box(x - 70, y + 50, 140, 28), "DINO head", "cls")
     end = draw_comparison(canvas, y + 78, "DINO loss")
-    note = f"the same for every pair of different views:\nsummed, then divided by their number, {n_terms}"
+    note = "the same for every pair of different views:\nsummed, then divided by their number, 18"
     canvas.text((180, end + 14), note, size=SMALL)
     words = tell_comparison("DINO")
     return canvas.finish(
@@ -51,7 +49,7 @@ def diagram_dino_loss(n_local: int = 8) -> Diagram:
         alt=f"""Two columns. On the left any view, here the local view L1, goes through the student; on the
             right a global view, here G2, through the teacher, drawn in a double frame. Each gives a class
             token, which its own DINO head turns into scores. {words} The same is done for every pair of
-            different views, and the sum is divided by their number, {n_terms}.""",
+            different views, and the sum is divided by their number, 18.""",
     )
 
 

@@ -30,12 +30,8 @@ SCORES = (0.4, 0.6, 0.3, 1.0, 0.5, 0.7)
 """Heights of the bars that stand for scores."""
 
 
-def diagram_step(link_base: str = "") -> Diagram:
-    """Draw the whole training step out of the parts of all chapters, each part a link to its chapter.
-
-    Args:
-        link_base: put before the pages' names, such as `"../notebooks/"` on a page that lies elsewhere.
-    """
+def diagram_step() -> Diagram:
+    """Draw the whole training step out of the parts of all chapters, each part a link to its chapter."""
     canvas = Canvas()
     bands = (
         ("01_crops", "crops", 4, 134, crops_band),
@@ -46,7 +42,7 @@ def diagram_step(link_base: str = "") -> Diagram:
         ("06_ema", "update", 842, 126, update_band),
     )
     for page, name, top, height, draw in bands:
-        with canvas.link(f"{link_base}{page}.html", f"{page[:2]} {name}, to the chapter"):
+        with canvas.link(f"{page}.html", f"{page[:2]} {name}, to the chapter"):
             canvas.rect(Box(4, top, 352, height), tint=0.05, line=0, corner=8)
             canvas.text((180, top + 17), f"{page[:2]} {name}", bold=True, text_decoration="underline")
             draw(canvas, top)

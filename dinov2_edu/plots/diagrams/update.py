@@ -5,14 +5,8 @@ from dinov2_edu.plots.parts import layer, loss, network
 from dinov2_edu.plots.svg import SMALL, Box, Canvas, Diagram
 
 
-def diagram_update(momentum: float = 0.994) -> Diagram:
-    """Draw how the student learns by AdamW and the teacher follows as a moving average.
-
-    Raises:
-        ValueError: the momentum does not lie between 0 and 1.
-    """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must lie between 0 and 1, got {momentum}")
+def diagram_update() -> Diagram:
+    """Draw how the student learns by AdamW and the teacher follows as a moving average."""
     canvas = Canvas()
     canvas.text((180, 12), "two paths, every step", bold=True)
     loss(canvas, Box(34, 34, 112, 36), "the loss")
@@ -30,21 +24,17 @@ def diagram_update(momentum: float = 0.994) -> Diagram:
     canvas.line([student.bottom, (90, 276)], "student", dash="2 4", width=2)
     layer(canvas, Box(20, 278, 320, 54), "teacher ← m · teacher + (1 − m) · student", "teacher")
     canvas.arrow([(270, 278), teacher.bottom], "teacher", dash="2 4", width=2)
-    share = f"{1000 * (1 - momentum):.3g}"
-    canvas.text(
-        (180, 352),
-        f"m = {momentum:g}: each step moves the teacher\n{share} thousandths of the way to the student",
-        size=SMALL,
-    )
+    words = "m = 0.994: each step moves the teacher\n6 thousandths of the way to the student"
+    canvas.text((180, 352), words, size=SMALL)
     canvas.text((180, 392), "m rises to 1 on a cosine: at the end the\nteacher stands still", size=SMALL)
     return canvas.finish(
         "update",
         416,
         title="How the two networks are updated",
-        alt=f"""Two columns. On the left the loss sends its gradient, a dashed arrow, to AdamW, which clips
+        alt="""Two columns. On the left the loss sends its gradient, a dashed arrow, to AdamW, which clips
             it at 3 and changes the student. On the right the path from the loss to the teacher is crossed
             out: no gradient, no optimiser. Instead a dotted arrow leads from the student, through a box
             that reads: teacher becomes m times teacher plus 1 minus m times student, up to the teacher.
-            With m at {momentum:g} each step moves the teacher {share} thousandths of the way to the
-            student. The momentum m rises to 1 on a cosine, so that at the end the teacher stands still.""",
+            With m at 0.994 each step moves the teacher 6 thousandths of the way to the student. The
+            momentum m rises to 1 on a cosine, so that at the end the teacher stands still.""",
     )
