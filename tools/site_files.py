@@ -69,7 +69,8 @@ def last_change(path: Path) -> tuple[str, str] | None:
         said = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return tuple(said.split()) if said.strip() else None
+    date, _, commit = said.strip().partition(" ")
+    return (date, commit) if commit else None
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:
