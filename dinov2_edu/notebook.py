@@ -5,10 +5,12 @@ import ast
 import html
 import inspect
 import platform
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -96,6 +98,59 @@ def show_source(thing: Any, *, fold: bool = True) -> None:
     body = f"````python\n{code.rstrip()}\n````"
     state = "" if fold else " open"
     display(Markdown(f"<details{state}><summary>{title}</summary>\n\n{body}\n\n</details>"))
+
+
+_CHAPTERS = (
+    (1, "make_views|c = student.c"),
+    (2, "make_masks"),
+    (6, r"\.backward|for module"),
+    (5, "loss|targets|centers|else:|return dino"),
+    (3, r"\.backbone\("),
+    (4, "head"),
+)
+"""Which chapter explains a line of the step: the first whose words stand in it, else 06."""
+
+
+def show_step(file: ModuleType, chapter: int) -> None:
+    """Show the lines of the training step that the chapters up to this one have explained, this one's marked with +.
+
+    Args:
+        file: the one file, `dinov2_edu.dinov2`.
+        chapter: 1 to 7; 7 has every line.
+
+    Raises:
+        ValueError: there is no such chapter.
+    """
+    from IPython.display import Markdown, display
+
+    require(chapter in range(1, 8), f"the step grows from chapter 1 to 7, got {chapter}")
+    shown = []
+    for function in (file.teacher_targets, file.student_losses, file.train_step):
+        head, *body = (line for line in _code_of(function).splitlines() if line.strip())
+        known = [(next((n for n, words in _CHAPTERS if re.search(words, line)), 6), line) for line in body]
+        if min(n for n, _ in known) > chapter:
+            continue
+        shown.append(f"  {head}")
+        for n, line in known:
+            if n <= chapter:
+                shown.append(f"{'+' if n == chapter else ' '} {line}")
+            elif shown[-1] != "      ...":
+                shown.append("      ...")
+        shown.append("")
+    display(Markdown("```diff\n" + "\n".join(shown).rstrip() + "\n```"))
+
+
+def _code_of(function: Callable) -> str:
+    """A function's source without decorators and docstring."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    text = node.body[0] if ast.get_docstring(node) is not None else None
+    kept = (
+        lines[node.lineno - 1 : text.lineno - 1] + lines[text.end_lineno :]
+        if text
+        else lines[node.lineno - 1 :]
+    )
+    return "\n".join(kept)
 
 
 def _shorten_docstring(code: str) -> str:

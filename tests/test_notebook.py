@@ -3,15 +3,17 @@
 import importlib.machinery
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dinov2_edu import dinov2
 from dinov2_edu.door import describe
 from dinov2_edu.exercises import Exercise, examine, find_exercise
 from dinov2_edu.exercises.compare import difference
-from dinov2_edu.notebook import check, setup, show_source, show_table
+from dinov2_edu.notebook import check, setup, show_source, show_step, show_table
 from dinov2_edu.shapes import check_images
 
 
@@ -130,6 +132,38 @@ exec("def typed_in():\n    return 1", NO_FILE)
 def test_show_source_refuses_what_has_no_source(thing):
     with pytest.raises(ValueError, match="written in Python"):
         show_source(thing)
+
+
+def step_at(monkeypatch, chapter):
+    """The lines that show_step displays for a chapter: (marker, line)."""
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
+    show_step(dinov2, chapter)
+    lines = found[0].removeprefix("```diff\n").removesuffix("\n```").splitlines()
+    return [(line[:1], line[2:]) for line in lines if line and line.strip() != "..."]
+
+
+def test_the_step_grows_by_a_chapters_lines_until_it_is_whole(monkeypatch):
+    source = Path(dinov2.__file__).read_text("utf-8").splitlines()
+    before = set()
+    for chapter in range(1, 7):
+        lines = step_at(monkeypatch, chapter)
+        new = {line for mark, line in lines if mark == "+"}
+        assert new and {line for mark, line in lines if mark == " " and not line.startswith("def ")} == before
+        assert all(line in source for _, line in lines)
+        before |= new
+    whole = step_at(monkeypatch, 7)
+    assert {line for _, line in whole if not line.startswith("def ")} == before
+    assert sum(line.startswith("def ") for _, line in whole) == 3
+    wanted = {"01": "make_views", "03": "teacher.backbone", "05": "koleo =", "06": "optimizer.step()"}
+    for chapter, words in wanted.items():
+        marked = [line for mark, line in step_at(monkeypatch, int(chapter)) if mark == "+"]
+        assert any(words in line for line in marked), (chapter, marked)
+
+
+def test_the_step_has_no_eighth_chapter():
+    with pytest.raises(ValueError, match="1 to 7, got 8"):
+        show_step(dinov2, 8)
 
 
 def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
