@@ -12,6 +12,7 @@ from dinov2_edu.experiments import commands, parsers
 from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES
 from dinov2_edu.experiments.presets import PRESETS
 from dinov2_edu.features import ExtractOptions, extract_features
+from dinov2_edu.probe import PROTOCOLS
 from dinov2_edu.weights import load_backbone
 
 
@@ -43,6 +44,7 @@ def test_the_list_names_every_command_with_what_it_does(capsys):
 def test_choices_that_stand_without_torch_are_those_with_it():
     assert sorted(PRESETS) == list(parsers.PRESET_NAMES)
     assert set(EXPERIMENTS | STAGES) == set(parsers.RUN_NAMES)
+    assert PROTOCOLS == parsers.PROTOCOL_NAMES
 
 
 def test_home_is_meant_by_a_tilde(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from dinov2_edu.data import cache_dir, cifar10_or_patterns
 from dinov2_edu.door import require
 from dinov2_edu.features import ExtractOptions
-from dinov2_edu.features.sources import FilePictures, as_pictures
+from dinov2_edu.features.sources import as_pictures
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID
 from dinov2_edu.weights import LoadedBackbone, available_backbone, load_backbone
 
@@ -88,9 +88,7 @@ def _spread(pictures: Any, limit: int | None) -> Any:
     )
     if limit is None or limit >= len(pictures):
         return pictures
-    rows = [number * len(pictures) // limit for number in range(limit)]
-    items = [pictures.items[row] for row in rows]
-    return FilePictures(items, pictures.labels[rows], pictures.class_names, f"{pictures.name} (part)")
+    return pictures.subset(torch.arange(limit) * len(pictures) // limit)
 
 
 def default_sizes(backbone: LoadedBackbone) -> tuple[int, ...]:

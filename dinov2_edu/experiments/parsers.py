@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from dinov2_edu.files import local_path
 
+PROTOCOL_NAMES = ("logreg", "linear", "knn")
 PRESET_NAMES = ("cifar10", "cifar10-second", "patterns10")
 RUN_NAMES = (
     *("healthy", "no_centering", "no_sharpening", "no_ema", "no_multicrop", "no_koleo"),
@@ -83,6 +84,16 @@ def probe(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="fit also on the class tokens of the last N blocks and the mean patch token (the paper's linear "
         "evaluation: 1 or 4)",
+    )
+    add(
+        "--protocol",
+        choices=PROTOCOL_NAMES,
+        help="evaluate as the official script of that name does, instead of as this book does",
+    )
+    add(
+        "--steps",
+        type=at_least(1),
+        help="of --protocol linear, 128 pictures each (default: the official 12,500)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m dinov2_edu probe`: both probes on frozen features of one preprocessing."""
+"""The command `python -m dinov2_edu probe`: this book's two probes, or an official evaluation by its name."""
 
 import argparse
 from typing import Any
@@ -18,6 +18,7 @@ from dinov2_edu.features import Features, Preprocessing, extract_features
 from dinov2_edu.features.sources import as_pictures
 from dinov2_edu.probe.knn import knn_report
 from dinov2_edu.probe.logistic import logistic_probe
+from dinov2_edu.probe.protocols import official_probe
 from dinov2_edu.probe.report import ProbeReport
 
 
@@ -31,11 +32,17 @@ def run(options: argparse.Namespace) -> None:
     backbone = backbone_of(options, device_of(options.device))
     depth = backbone.model.config.depth
     require(n_layers <= depth, f"--layers must lie in 1 to {depth} with {backbone.name}, got {n_layers}")
+    official = options.protocol is None or (options.layers, options.c, options.all_c) == (None, None, False)
+    require(official, "--protocol chooses layers and C itself: leave out --layers, --c and --all-c")
+    require(options.steps is None or options.protocol == "linear", "--steps goes with --protocol linear")
     size = options.size or default_sizes(backbone)[0]
     check_size(size, backbone, "--size")
     say("reading the pictures")
     train, test = pictures_of(options)
     extraction = extraction_of(options, n_layers=n_layers)
+    if options.protocol:
+        print_protocol(options, backbone.model, (train, test), size, extraction)
+        return
     learn, held = (
         extract_features(backbone.model, pictures, preprocessing=Preprocessing(size=size), **extraction)
         for pictures in (train, test)
@@ -54,6 +61,19 @@ def run(options: argparse.Namespace) -> None:
         fitted = logistic_probe(learn.linear_eval, labels, c_grid=c_grid)
         report = fitted.report(held.linear_eval, truth, held.class_names)
         print(f"class tokens of the last {n_layers} blocks and the mean patch token: {report.headline}")
+
+
+def print_protocol(
+    options: argparse.Namespace, model: Any, sets: tuple[Any, Any], size: int, how: dict
+) -> None:
+    """Evaluate by an official protocol; print its report, and the settings that did best on the held-out tenth."""
+    say(f"evaluating as the official {options.protocol} does")
+    steps = {"steps": options.steps} if options.steps else {}
+    found = official_probe(model, *sets, options.protocol, size=size, **steps, **how)
+    print(found.provenance)
+    print(found.report)
+    for choice in sorted(found.choices, key=lambda one: -one.held_out)[:5]:
+        print(f"  {choice.setting}: held-out {100 * choice.held_out:.2f} %, test {100 * choice.test:.2f} %")
 
 
 def print_mistakes(report: ProbeReport, held: Features, test: Any) -> None:

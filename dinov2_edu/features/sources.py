@@ -66,6 +66,11 @@ class TensorPictures:
     def __len__(self) -> int:
         return len(self.images)
 
+    def subset(self, rows: Tensor) -> "TensorPictures":
+        """The pictures of these rows, in this order."""
+        labels = None if self.labels is None else self.labels[rows]
+        return TensorPictures(self.images[rows], labels, self.class_names, f"{self.name} (part)")
+
     def name_of(self, row: int) -> str:
         return f"picture {row} of {self.name}"
 
@@ -101,6 +106,12 @@ class FilePictures:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def subset(self, rows: Tensor) -> "FilePictures":
+        """The pictures of these rows, in this order."""
+        labels = None if self.labels is None else self.labels[rows]
+        items = [self.items[row] for row in rows.tolist()]
+        return FilePictures(items, labels, self.class_names, f"{self.name} (part)")
 
     def name_of(self, row: int) -> str:
         item = self.items[row]

@@ -3,15 +3,21 @@
 from dinov2_edu.probe.fewshot import FewShotPoint, few_shot_curve
 from dinov2_edu.probe.knn import knn_accuracy, knn_predict, knn_report, nearest
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, LogisticProbe, Trial, logistic_probe
+from dinov2_edu.probe.paired import PairedTest, paired_test
+from dinov2_edu.probe.protocols import PROTOCOLS, Choice, ProtocolResult, official_probe
 from dinov2_edu.probe.report import Calibration, ProbeReport, make_report, wilson_interval
 
 __all__ = [
     "C_GRID",
+    "PROTOCOLS",
     "SHORT_C_GRID",
     "Calibration",
+    "Choice",
     "FewShotPoint",
     "LogisticProbe",
+    "PairedTest",
     "ProbeReport",
+    "ProtocolResult",
     "Trial",
     "few_shot_curve",
     "knn_accuracy",
@@ -20,5 +26,7 @@ __all__ = [
     "logistic_probe",
     "make_report",
     "nearest",
+    "official_probe",
+    "paired_test",
     "wilson_interval",
 ]

@@ -144,7 +144,7 @@ def logistic_probe(
         c, trials, start = _choose_c(rows, classes, c_grid, generator, beside)
         start = _carried_over(start, mean, std)
     check_above_zero(c=c)
-    classifier, converged = _fit((rows - mean) / std, classes, c, start)
+    classifier, converged = fit((rows - mean) / std, classes, c, start)
     notes = []
     if not converged:
         notes.append(f"The regression had not converged after {_MAX_ITERATIONS} iterations: try a smaller C.")
@@ -186,7 +186,7 @@ def _choose_c(
     tried: list[tuple[Trial, LogisticRegression]] = []
     for c in sorted(c_grid):
         began = time.perf_counter()
-        classifier, _ = _fit(train, classes[kept], c, tried[-1][1] if tried else None, _TRIAL_TOLERANCE)
+        classifier, _ = fit(train, classes[kept], c, tried[-1][1] if tried else None, _TRIAL_TOLERANCE)
         seconds = time.perf_counter() - began
         beside = math.nan if test is None else float(classifier.score((test[0] - mean) / std, test[1]))
         accuracy = float(classifier.score(validation, classes[held]))
@@ -216,7 +216,7 @@ def _held_out(classes: np.ndarray, generator: torch.Generator | None) -> np.ndar
     return held
 
 
-def _fit(
+def fit(
     rows: np.ndarray,
     classes: np.ndarray,
     c: float,
