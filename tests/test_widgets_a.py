@@ -15,6 +15,7 @@ from dinov2_edu.plots.style import figure
 from dinov2_edu.widgets import _base
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
+from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
 from dinov2_edu.widgets.masks import MasksWidget
 
@@ -25,6 +26,7 @@ WIDGETS = {
     "masks": lambda **more: MasksWidget(PHOTO, **more),
     "losses": lambda **more: LossesWidget(**more),
     "ema": lambda **more: EmaWidget(**more),
+    "learns": lambda **more: LearnsWidget(**more),
 }
 
 

@@ -1,7 +1,6 @@
 // Recorded training runs: their curves over each other or side by side, and all their numbers at one step.
-import {
-  axes, figure, font, h, haloText, segmented, select, shell, short, slider, strokeLine, toggle, typed,
-} from "./_shared.js";
+import { drawCurve, drawLevel, lineSample } from "./_curves.js";
+import { axes, figure, h, segmented, select, shell, short, slider, strokeLine, toggle, typed } from "./_shared.js";
 
 // A run keeps its colour and its dashes in every chart; the dashes tell runs apart without colour.
 const ROLES = ["student", "teacher", "patch", "cls", "register", "local-crop", "global-crop"];
@@ -13,7 +12,7 @@ const STYLE = `
   display: grid; gap: 0.35rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr));
 }
 .dv2-runlist p { margin: 0 0 0 2.6rem; font-size: 0.85rem; color: var(--dv2-soft); }
-.dv2-runlist svg, .dv2-table thead svg { width: 26px; height: 10px; flex: none; }
+.dv2-runlist svg { flex: none; }
 .dv2-runlist span { display: inline-flex; align-items: center; gap: 0.5rem; }
 .dv2-scroll { overflow-x: auto; }
 .dv2 .dv2-scroll .dv2-table tr.dv2-drawn :is(th, td) { font-weight: 600; background: var(--dv2-raised); }
@@ -72,36 +71,6 @@ function domainOf(runs, metric, level) {
   return { x: [0, last], y: [low >= 0 && low < 0.4 * high ? 0 : low - air, high + air] };
 }
 
-/** A curve with gaps where values are not finite. */
-function drawCurve(ctx, area, curve, color, dash) {
-  ctx.strokeStyle = color;
-  ctx.lineWidth = 2;
-  ctx.setLineDash(dash);
-  ctx.lineJoin = "round";
-  ctx.beginPath();
-  let down = false;
-  curve.values.forEach((value, i) => {
-    if (!Number.isFinite(value)) { down = false; return; }
-    const place = [area.x(curve.steps[i]), area.y(value)];
-    if (down) ctx.lineTo(...place); else ctx.moveTo(...place);
-    down = true;
-  });
-  ctx.stroke();
-  ctx.setLineDash([]);
-}
-
-function drawLevel(ui, ctx, area, level, k) {
-  ctx.strokeStyle = ui.color("soft");
-  ctx.lineWidth = 1;
-  ctx.setLineDash([3, 3]);
-  strokeLine(ctx, area.left, area.y(level), area.right, area.y(level));
-  ctx.setLineDash([]);
-  ctx.font = font(ui, 12);
-  ctx.fillStyle = ui.color("soft");
-  ctx.textAlign = "right";
-  haloText(ui, ctx, `ln ${k} = ${level.toFixed(2)}: uniform`, area.right - 10, area.y(level) - 9);
-}
-
 /** The cursor, and a dot where each curve is at that step. */
 function drawCursor(ui, ctx, area, runs, metric, step) {
   if (area.x(step) > area.right + 0.5) return;
@@ -142,9 +111,9 @@ function paintPanel(ui, ctx, place, domain, label) {
   ctx.save();
   ctx.translate(place.x, place.y);
   const area = axes(ui, ctx, place, { domain, xLabel: "training step", yLabel: place.title || label });
-  if (level !== null) drawLevel(ui, ctx, area, level, ui.model.get("n_prototypes"));
+  if (level !== null) drawLevel(ui, ctx, area, level, `ln ${ui.model.get("n_prototypes")} = ${level.toFixed(2)}: uniform`);
   for (const run of place.runs) {
-    if (run.curves[metric]) drawCurve(ctx, area, run.curves[metric], ui.color(run.role), run.dash);
+    if (run.curves[metric]) drawCurve(ctx, area, run.curves[metric], ui.color(run.role), run);
   }
   drawCursor(ui, ctx, area, place.runs, metric, step);
   ctx.restore();
@@ -152,14 +121,6 @@ function paintPanel(ui, ctx, place, domain, label) {
 }
 
 // ---- the runs and their numbers ---------------------------------------------------------------------------
-
-/** A sample of a run's line, as a small drawing. */
-function lineSample({ role, dash }) {
-  const box = h("span");
-  box.innerHTML = `<svg viewBox="0 0 26 10" aria-hidden="true"><line x1="0" y1="5" x2="26" y2="5"
-    stroke="var(--dv2-${role})" stroke-width="2.5" stroke-dasharray="${dash.join(" ")}"/></svg>`;
-  return box.firstChild;
-}
 
 /** A switch for each run, with its line and its diagnosis. */
 function runList(ui, runs) {

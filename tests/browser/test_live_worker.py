@@ -96,7 +96,11 @@ def test_run_can_be_paused_changed_and_saved(live, tmp_path):
     answer.more = await ask("stepOnce", { run: "mine" });
     answer.strip = await ask("strip", { run: "mine", picture: 2 });
     answer.neighbours = await ask("neighbours", { run: "mine", count: 2, k: 3 });
-    answer.label = await ask("addPictures", { run: "mine", bytes: new Uint8Array(2 * 32 * 32) });
+    const own = Uint8Array.from({ length: 3 * 32 * 32 }, (_, i) => (i * i) % 251);
+    answer.label = await ask("addPictures", { run: "mine", bytes: own });
+    answer.own = await ask("neighbours", { run: "mine", count: 2, k: 42 });
+    answer.pictures = await ask("testPictures", { run: "mine" });
+    answer.stripAfter = await ask("strip", { run: "mine", picture: 2 });
     answer.history = await ask("history", { run: "mine" });
     answer.verdict = await ask("diagnosis", { run: "mine" });
     answer.file = await ask("save", { run: "mine" });
@@ -114,7 +118,16 @@ def test_run_can_be_paused_changed_and_saved(live, tmp_path):
     assert len(found["history"]["loss"]) == 9 and found["label"] == 10
     assert found["verdict"]["name"] and 0 <= found["pixels"] <= 1
     assert [len(one["nearest"]) for one in found["neighbours"]] == [3, 3]
+    own = found["own"][2]
+    assert (own["asked"], own["label"]) == (20, 10) and len(found["own"]) == 3
+    assert sorted(one["index"] for one in own["nearest"] if one["label"] == 10) == [40, 41]
+    plane = 32 * 32
+    mine = (np.arange(3 * plane) ** 2 % 251).astype(np.uint8)
+    assert np.array_equal(found["pictures"]["known"][40 * plane :], mine[plane:])
+    assert np.array_equal(found["pictures"]["tests"][20 * plane :], mine[:plane])
     strip = found["strip"]
+    for crop, later in zip(strip["globals"], found["stripAfter"]["globals"], strict=True):
+        np.testing.assert_array_equal(crop["guess"], later["guess"])  # an evaluation leaves it alone
     assert len(strip["globals"]) == 2 and strip["locals"] == [] and len(strip["picture"]) == 32 * 32
     for crop in strip["globals"]:
         assert crop["target"].sum() == pytest.approx(1, abs=1e-5) and crop["guess"].sum() == pytest.approx(

@@ -142,5 +142,6 @@ export function withThreeChannels(state, config) {
 /** A file with a run's teacher, which load_backbone opens; settings, step and curves are in its metadata. */
 export function saveRun({ state: { teacher, config, step }, history }) {
   const [tensors, vit] = withThreeChannels(teacher.parameters.state("backbone"), config.vit);
-  return writeSafetensors(tensors, { config: JSON.stringify(vit), run: JSON.stringify({ config, step, history }) });
+  return writeSafetensors(tensors,
+    { config: JSON.stringify(vit), run: JSON.stringify({ config: { ...config, vit }, step, history }) });
 }

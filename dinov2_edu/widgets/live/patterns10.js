@@ -93,6 +93,14 @@ export function drawPattern(label, draws, table, size = 32) {
   return gray;
 }
 
+/** Two stretches of bytes as one. */
+export function joinedBytes(first, second) {
+  const all = new Uint8Array(first.length + second.length);
+  all.set(first);
+  all.set(second, first.length);
+  return all;
+}
+
 /** A world of pictures that are drawn as they are needed; picture i shows texture i % 10. */
 export class Patterns10 {
   /** most: pictures there will be; draw() makes more of them. */
@@ -108,9 +116,8 @@ export class Patterns10 {
     const n = bytes.length / plane;
     if (!n || n % 1) throw new Error(`Wanted pictures of ${this.side} x ${this.side} gray bytes, got ${bytes.length} bytes.`);
     const [first, label] = [this.labels.length, 10 + this.added.length];
-    const join = (old, more) => { const all = new Uint8Array(old.length + more.length); all.set(old); all.set(more, old.length); return all; };
-    this.bytes = join(this.bytes, bytes);
-    this.labels = join(this.labels, new Uint8Array(n).fill(label));
+    this.bytes = joinedBytes(this.bytes, bytes);
+    this.labels = joinedBytes(this.labels, new Uint8Array(n).fill(label));
     this.added.push({ first, n });
     return label;
   }

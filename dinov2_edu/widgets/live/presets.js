@@ -1,5 +1,5 @@
 // Runs that are small enough for a page. Settings have the names of dinov2_edu.training.TrainConfig, which takes each of
-// these as it is; Patterns10 has one gray channel here.
+// these once in_channels is 3; Patterns10 has one gray channel here.
 import { VIT_DEFAULTS } from "./vit_config.js";
 
 // k-NN accuracy with seed 0 (300 test pictures, 600 neighbours, standard error 3 points; pixels 14, untrained 21 and 17 %):

@@ -3,12 +3,16 @@
 import { drawBatch, normalise } from "./crops.js";
 import { diagnose } from "./diagnosis.js";
 import { knnAccuracy, nearestRows } from "./knn.js";
-import { Patterns10 } from "./patterns10.js";
+import { Patterns10, joinedBytes } from "./patterns10.js";
 import { changed } from "./presets.js";
 import { TrainState, trainStep } from "./training.js";
 import { uniforms } from "../_numbers.js";
 
 const DEFAULTS = { pictures: 4000, first: 640, each: 16, neighbours: 600, tests: 300 };
+
+/** What a step saw, with its logits out of the engine's memory, which the next step or evaluation writes over. */
+const kept = ({ targets, read, guessed: { logits, patchFrom, localFrom } }) =>
+  ({ targets, read, logits: logits.data.slice(), patchFrom, localFrom });
 
 export class Run {
   /**
@@ -26,6 +30,7 @@ export class Run {
     this.shortcut = 0;
     this.asked = null;
     this.last = null;
+    this.found = null;
   }
 
   get step() { return this.state.step; }
@@ -51,11 +56,14 @@ export class Run {
     const batch = drawBatch(world, chosen, state.config, uniform, this.shortcut);
     const { metrics, seen } = trainStep(state, batch);
     for (const [name, value] of Object.entries(metrics)) (this.history[name] ??= []).push(value);
-    this.last = { batch, chosen, seen };
+    this.last = { batch, chosen, seen: kept(seen) };
     return metrics;
   }
 
-  /** The pictures of the evaluation, drawn and normalised when they are first needed. */
+  /**
+   * The pictures of the evaluation, drawn and normalised when they are first needed. Of pictures that were added, the
+   * first is asked behind the test pictures, and the others are known.
+   */
   evaluation() {
     if (this.asked) return this.asked;
     const { world, sizes: { neighbours, tests } } = this;
@@ -63,45 +71,59 @@ export class Run {
     const other = new Patterns10(tests, 2, world.side);
     other.draw();
     const plane = world.side ** 2;
+    const own = ({ bytes, labels }, from, to) =>
+      ({ bytes: bytes.subarray(from * plane, to * plane), labels: labels.subarray(from, to) });
+    const join = (a, b) => ({ bytes: joinedBytes(a.bytes, b.bytes), labels: joinedBytes(a.labels, b.labels) });
+    const drawn = own(world, 0, neighbours);
+    const known = world.added.map(({ first, n }) => own(world, first + 1, first + n)).reduce(join, drawn);
+    const asked = world.added.map(({ first }) => own(world, first, first + 1)).reduce(join, other);
     this.asked = {
-      known: normalise(world.bytes.subarray(0, neighbours * plane), 1, plane), labels: world.labels.slice(0, neighbours),
-      asked: normalise(other.bytes, 1, plane), wanted: other.labels, bytes: other.bytes,
+      known: normalise(known.bytes, 1, plane), labels: known.labels.slice(), knownBytes: known.bytes.slice(),
+      asked: normalise(asked.bytes, 1, plane), wanted: asked.labels.slice(), bytes: asked.bytes,
     };
     return this.asked;
   }
 
-  /** Class tokens of the evaluation's pictures by the teacher, before the head: { known, asked }. */
+  /** Class tokens of the evaluation's pictures by the teacher, before the head: { known, asked }; once a step. */
   features() {
-    const { known, asked } = this.evaluation();
-    const { engine, world: { side }, state: { teacher, base } } = this;
+    const pictures = this.evaluation();
+    const { engine, world: { side }, state: { teacher, base, step } } = this;
+    if (this.found?.step === step && this.found.pictures === pictures) return this.found;
     engine.release(base);
-    this.last = null;                                       // what it showed lay in the engine's memory
     const of = (pixels) => teacher.features(engine, pixels, pixels.length / side ** 2, side);
-    return { known: of(known), asked: of(asked) };
+    this.found = { step, pictures, known: of(pictures.known), asked: of(pictures.asked) };
+    return this.found;
   }
 
   /** k-NN accuracy (k = 20) of the teacher's class tokens on test pictures, 0 to 1. Twin: evaluation.knn_evaluator. */
   knn() {
     const { labels, wanted } = this.evaluation();
     const { known, asked } = this.features();
-    return knnAccuracy(this.engine, known, labels, asked, wanted, this.state.config.vit.width);
+    const { width } = this.state.config.vit;
+    return knnAccuracy(this.engine, known, labels, asked.subarray(0, this.sizes.tests * width), wanted, width);
   }
 
   /** The same for the pixels themselves. */
   pixelKnn() {
     const { known, labels, asked, wanted } = this.evaluation();
+    const plane = this.world.side ** 2;
     this.engine.release(this.state.base);
-    this.last = null;
-    return knnAccuracy(this.engine, known, labels, asked, wanted, this.world.side ** 2);
+    return knnAccuracy(this.engine, known, labels, asked.subarray(0, this.sizes.tests * plane), wanted, plane);
   }
 
-  /** The k nearest labelled pictures of the first `count` test pictures: [{ label, nearest: [{ index, cosine, label }] }]. */
+  /**
+   * The k nearest labelled pictures of the first `count` test pictures, and of the first of those that were added:
+   * [{ asked, label, nearest: [{ index, cosine, label }] }].
+   */
   neighbours(count = 5, k = 5) {
     const { labels, wanted } = this.evaluation();
     const { known, asked } = this.features();
     const { width } = this.state.config.vit;
-    const found = nearestRows(this.engine, known, asked.subarray(0, count * width), width, k);
-    return found.map((list, i) => ({ label: wanted[i],
+    const rows = [...Array(count).keys(), ...this.world.added.map((_, i) => this.sizes.tests + i)];
+    const queries = new Float32Array(rows.length * width);
+    rows.forEach((row, i) => queries.set(asked.subarray(row * width, (row + 1) * width), i * width));
+    const found = nearestRows(this.engine, known, queries, width, k);
+    return found.map((list, i) => ({ asked: rows[i], label: wanted[rows[i]],
       nearest: list.map(({ index, cosine }) => ({ index, cosine, label: labels[index] })) }));
   }
 

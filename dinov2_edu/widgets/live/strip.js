@@ -18,12 +18,12 @@ function shown(pixels, at, size) {
 export function stripOf(run, which = 0) {
   const { last, world, state: { config, step } } = run;
   if (!last) throw new Error("There is nothing to show before the first step.");
-  const { batch, chosen, seen: { targets, read, guessed } } = last;
+  const { batch, chosen, seen: { targets, read, logits, patchFrom, localFrom } } = last;
   const { n_prototypes: k, student_temperature, crops: { global_size, local_size, n_local }, vit } = config;
   const images = batch.images;
   const grid = (global_size / vit.patch_size) ** 2;
   const row = (probs, i) => Float32Array.from(probs.subarray(i * k, (i + 1) * k));
-  const guess = (i) => row(centerTargets(guessed.logits.data.subarray(i * k, (i + 1) * k), k, student_temperature), 0);
+  const guess = (i) => row(centerTargets(logits.subarray(i * k, (i + 1) * k), k, student_temperature), 0);
   const view = (pixels, size, crop, drawn) =>
     ({ size, pixels: shown(pixels, crop * size * size, size), box: drawn.box, flip: drawn.flip });
   const globals = [0, 1].map((i) => {
@@ -31,11 +31,11 @@ export function stripOf(run, which = 0) {
     const places = read.map((place, at) => [place - crop * grid, at]).filter(([place]) => place >= 0 && place < grid);
     return { ...view(batch.globals, global_size, crop, batch.drawn[crop]), target: row(targets.cls, crop),
       guess: guess(crop), mask: batch.masks ? batch.masks.slice(crop * grid, (crop + 1) * grid) : null,
-      patches: places.map(([place, at]) => ({ place, target: row(targets.patch, at), guess: guess(guessed.patchFrom + at) })) };
+      patches: places.map(([place, at]) => ({ place, target: row(targets.patch, at), guess: guess(patchFrom + at) })) };
   });
   const locals = Array.from({ length: batch.drawn.length / images - 2 }, (_, i) => {
     const crop = i * images + which;
-    return { ...view(batch.locals, local_size, crop, batch.drawn[2 * images + crop]), guess: guess(guessed.localFrom + crop) };
+    return { ...view(batch.locals, local_size, crop, batch.drawn[2 * images + crop]), guess: guess(localFrom + crop) };
   });
   const plane = world.side ** 2;
   const index = chosen[which];

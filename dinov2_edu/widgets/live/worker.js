@@ -5,6 +5,7 @@
 // tasks are in the README of this folder; client.js makes promises of them.
 import { Engine, NO_SIMD, simdSupport } from "./engine.js";
 import { Model, saveRun } from "./model.js";
+import { PATTERN_CLASSES } from "./patterns10.js";
 import { picturePixels } from "./pictures.js";
 import { PRESETS, changed } from "./presets.js";
 import { Run } from "./run.js";
@@ -108,10 +109,10 @@ const training = {
   pixelKnn({ run }) { return held(runs, run, "run").run.pixelKnn(); },
   neighbours({ run, count, k }) { return held(runs, run, "run").run.neighbours(count, k); },
   testPictures({ run }) {
-    const { run: { world, sizes }, run: of } = held(runs, run, "run");
-    const { bytes, wanted } = of.evaluation();
-    const known = world.bytes.slice(0, sizes.neighbours * world.side ** 2);
-    return { side: world.side, tests: bytes.slice(), labels: wanted.slice(), known, knownLabels: of.asked.labels.slice() };
+    const { run: of } = held(runs, run, "run");
+    const { bytes, wanted, knownBytes, labels } = of.evaluation();
+    return { side: of.world.side, tests: bytes, labels: wanted, known: knownBytes, knownLabels: labels,
+      names: PATTERN_CLASSES };
   },
   strip({ run, picture = 0 }) { return stripOf(held(runs, run, "run").run, picture); },
   diagnosis({ run, window }) { return held(runs, run, "run").run.diagnosis(window); },
@@ -150,7 +151,7 @@ function advance(name, entry) {
     postMessage({ event: "step", run: name, step: run.step, metrics, milliseconds: performance.now() - start });
     const ended = run.step >= entry.until;
     if (evaluateEvery && (run.step % evaluateEvery === 0 || ended)) {
-      postMessage({ event: "knn", run: name, step: run.step, accuracy: run.knn() });
+      postMessage({ event: "knn", run: name, step: run.step, accuracy: run.knn(), neighbours: run.neighbours() });
     }
     if (ended) {
       entry.active = false;

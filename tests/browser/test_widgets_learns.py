@@ -1,0 +1,275 @@
+"""The control that trains in the page: started, stepped, broken, repaired, saved and compared, as a reader does it."""
+
+import io
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from harness import ORIGIN
+from PIL import Image
+from safetensors import safe_open
+from synthetic import switch_theme, violations
+
+from dinov2_edu.training import TrainConfig, diagnose
+from dinov2_edu.weights import load_backbone
+from dinov2_edu.widgets.learns import BREAKS, SHOWS, LearnsWidget
+
+PATIENCE = 240_000  # milliseconds; a busy machine is slow, and no test is about that
+
+
+@pytest.fixture
+def shown(mount):
+    return mount(LearnsWidget(preset="quick"))
+
+
+def until(shown, condition: str) -> None:
+    """Wait until an expression of `get`, the model's values, is true."""
+    script = f"() => {{ const get = (key) => window.__model.get(key); return {condition}; }}"
+    shown.page.wait_for_function(script, timeout=PATIENCE)
+
+
+def stop_at(shown, step: int) -> int:
+    """Let it train to a step at least, pause it, and return where it stands."""
+    until(shown, f"get('step') >= {step}")
+    shown.press("Pause")
+    shown.root.get_by_role("button", name="Go on").wait_for()
+    shown.page.wait_for_timeout(300)  # the step that had begun
+    return shown.value("step")
+
+
+def log(shown) -> list[str]:
+    return shown.texts(".dv2-log li")
+
+
+# ---- before and at the first press ----
+
+
+def test_names_are_those_of_the_engine(shown):
+    names = shown.root.locator('[data-key^="breaks."]').evaluate_all("(all) => all.map((e) => e.dataset.key)")
+    assert names == [f"breaks.{name}" for name in BREAKS]
+    for name in BREAKS:
+        broken, whole = (shown.call("settingsFor", name, on, "quick") for on in (True, False))
+        assert broken.keys() == whole.keys() and broken != whole
+
+
+def test_nothing_starts_before_a_press(shown):
+    assert shown.page.workers == []
+    assert shown.readout().startswith("Nothing runs yet.")
+    shown.press("One step")
+    until(shown, "get('step') === 1")
+    assert len(shown.page.workers) == 1
+
+
+def test_unknown_part_is_refused():
+    with pytest.raises(ValueError, match=r"shows: wanted names out of .*, got \['sounds'\]"):
+        LearnsWidget(shows=["knn", "sounds"])
+
+
+@pytest.mark.parametrize(("hurry", "steps"), [(0, 1000), (50, 700)])
+def test_measured_speed_chooses_the_length(mount, hurry, steps):
+    """A clock that runs `hurry` times too fast makes the device seem slow; one that stands, fast."""
+    shown = mount(LearnsWidget())
+    shown.page.evaluate(
+        "(hurry) => { const now = performance.now.bind(performance); performance.now = () => hurry * now(); }",
+        hurry,
+    )
+    shown.press("One step")
+    until(shown, "get('step') === 1")
+    shown.page.wait_for_function(
+        f"() => document.querySelector('.dv2-readout').textContent.includes(' of {steps}')", timeout=PATIENCE
+    )
+
+
+# ---- a run ----
+
+
+def test_run_is_watched_saved_and_compared(shown, tmp_path):
+    shown.control("seed").press("ArrowRight")
+    shown.root.get_by_role("button", name="Train").press("Enter")
+    step = stop_at(shown, 32)
+    shown.press("One step")
+    until(shown, f"get('step') === {step + 1}")
+    said = shown.readout()
+    found = re.match(
+        r"Step (\d+) of 700: k-NN (\d+) % at step 25 \(pixels (\d+) %, untrained (\d+) %\)\.", said
+    )
+    assert int(found[1]) == step + 1 and int(found[2]) == pytest.approx(100 * shown.value("knn"), abs=0.5)
+
+    with shown.page.expect_download() as waiting:
+        shown.press("Save the teacher")
+    path = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    assert path.name == "my-run.safetensors" and load_backbone(str(path)).config.width == 48
+    with safe_open(path, "pt") as file:
+        run = json.loads(file.metadata()["run"])
+    assert run["step"] == step + 1 and run["config"]["seed"] == 1
+    history = {name: values[:-1][-100:] for name, values in run["history"].items()}
+    assert len(history["loss"]) == step
+    at_judgement = {name: values[: step // 10 * 10] for name, values in history.items()}
+    verdict = diagnose(at_judgement, run["config"]["n_prototypes"])
+    assert shown.value("verdict") == verdict.name and verdict.evidence in said
+    loss = run["history"]["loss"]
+    assert f"sum {loss[0]:.3g} at first, now {loss[-1]:.3g}" in shown.alt(4)
+    assert f"ln 32 = {math.log(32):.2f}" in shown.alt(1)
+
+    assert_strip(shown)
+    drawn = shown.picture(0)
+    shown.press("Start over")
+    assert (
+        shown.value("step") == 0
+        and f"Thin lines: the run before, k-NN {found[2]} % at step" in shown.readout()
+    )
+    assert shown.picture(0) != drawn
+    shown.press("One step")
+    until(shown, "get('step') === 1")
+    assert "Thin lines" in shown.readout()
+
+
+def assert_strip(shown) -> None:
+    """The strip follows its slider, and says the numbers of what it draws."""
+    before, words = shown.picture(2), shown.alt(2)
+    shown.drag("picture", 0.5)
+    shown.page.wait_for_function(
+        "(old) => document.querySelectorAll('canvas')[2].ariaLabel !== old", arg=words
+    )
+    assert shown.picture(2) != before and shown.value("picture") > 5
+    assert re.search(r"two global crops with \d+ and \d+ patches hidden, 4 local crops", shown.alt(2))
+    assert re.search(r"Nearest neighbours of 5 test pictures: \d+ of 25", shown.alt(3))
+
+
+def test_collapse_is_named_and_a_repair_is_judged(mount):
+    shown = mount(LearnsWidget(preset="quick", shows=["entropy", "loss"], breaks=["centering"]), width=390)
+    assert "with no centering" in shown.readout()
+    assert violations(shown) == []
+    shown.key("breaks.koleo", "Space")
+    shown.press("Train")
+    until(shown, "get('verdict') === 'one prototype'")
+    step = stop_at(shown, 30)
+    assert "Every image is sent to one prototype" in shown.readout()
+    assert "Centre the teacher's logits" in shown.readout()
+    assert violations(shown) == [] and shown.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert log(shown)[:2] == ["Step 0: From here on: no centering.", "Step 0: From here on: no KoLeo."]
+    assert "“one prototype”: Every image is sent to one prototype." in log(shown)[2]
+
+    shown.control("breaks.koleo").click()
+    shown.key("breaks.centering", "Space")
+    assert f"Step {step}: Given back: no longer no centering." in log(shown)
+    shown.press("Go on")
+    until(shown, f"get('step') >= {step + 45}")
+    assert re.search(r"All was given back \d+ steps ago", shown.readout())
+    assert shown.root.locator("canvas").count() == 2  # what is not shown is not drawn
+
+
+def test_every_break_goes_into_the_run(shown, tmp_path):
+    """What the file says after a step with everything broken, and after all was given back."""
+    for name in BREAKS:
+        shown.control(f"breaks.{name}").click()
+    shown.press("One step")
+    until(shown, "get('step') === 1")
+    config = saved(shown, tmp_path / "broken.safetensors")
+    assert (config["targets"], config["koleo_weight"], config["crops"]["n_local"]) == ("none", 0, 0)
+    assert config["momentum"] == [0, 0] and config["teacher_temperature"] == [1, 1]
+    assert "0 local crops" in shown.alt(2)
+    for name in BREAKS:
+        shown.control(f"breaks.{name}").click()
+    shown.press("One step")
+    until(shown, "get('step') === 2")
+    config = saved(shown, tmp_path / "whole.safetensors")
+    assert TrainConfig.from_dict(config).n_prototypes == 32
+    assert (config["targets"], config["koleo_weight"], config["crops"]["n_local"]) == ("sinkhorn", 0.02, 4)
+    assert config["momentum"] == [0.9, 1] and config["teacher_temperature"] == [0.02, 0.02]
+
+
+def saved(shown, path) -> dict:
+    with shown.page.expect_download() as waiting:
+        shown.press("Save the teacher")
+    waiting.value.save_as(path)
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["run"])["config"]
+
+
+def png(seed: int, size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_own_pictures_are_one_more_texture(shown):
+    shown.press("One step")
+    until(shown, "get('step') === 1")
+    own = [
+        {"name": f"mine{i}.png", "mimeType": "image/png", "buffer": png(i, (40 + 9 * i, 64))}
+        for i in range(4)
+    ]
+    give = shown.root.locator("input[type=file]")
+    give.set_input_files(own[:1])
+    shown.root.get_by_text("Take two pictures at least").wait_for()
+    give.set_input_files([*own[:2], {"name": "words.png", "mimeType": "image/png", "buffer": b"no picture"}])
+    shown.root.get_by_text("words.png could not be read as a picture").wait_for()
+    with shown.page.expect_file_chooser() as waiting:
+        shown.press("Add pictures of yours")
+    waiting.value.set_files(own)
+    shown.root.get_by_text("4 pictures of yours are a texture like the others").wait_for()
+    assert re.search(r"Nearest neighbours of 6 test pictures: \d+ of 30 .*; yours: ", shown.alt(3))
+    shown.press("One step")
+    until(shown, "get('step') === 2")
+
+
+# ---- everywhere ----
+
+
+def test_state_is_in_the_address(shown):
+    shown.page.goto(f"{ORIGIN}/#preset=minute&seed=3&breaks=centering,koleo")
+    until(shown, "get('seed') === 3")
+    assert shown.value("preset") == "minute" and shown.value("breaks") == ["centering", "koleo"]
+    shown.page.goto(f"{ORIGIN}/#seed=77&breaks=gravity&preset=forever")
+    shown.settle()
+    assert shown.value("seed") == 3 and shown.value("breaks") == ["centering", "koleo"]
+    shown.choose("preset", "quick")
+    shown.page.wait_for_function("() => location.hash === '#preset=quick&seed=3&breaks=centering,koleo'")
+
+
+def test_hidden_tab_rests_and_goes_on(shown):
+    shown.drag("delay", 0.4)
+    shown.press("Train")
+    until(shown, "get('step') >= 3")
+    hide = """(on) => {
+        Object.defineProperty(document, "hidden", { value: on, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    shown.page.evaluate(hide, True)
+    shown.page.wait_for_timeout(1000)
+    step = shown.value("step")
+    shown.page.wait_for_timeout(1000)
+    assert shown.value("step") == step
+    shown.page.evaluate(hide, False)
+    until(shown, f"get('step') > {step}")
+    assert shown.root.get_by_role("button", name="Pause").is_visible()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
+def test_axe_finds_nothing_and_nothing_sticks_out(mount, width, dark):
+    shown = mount(LearnsWidget(preset="quick"), width=width, dark=dark, reduced_motion="reduce")
+    assert violations(shown) == []
+    shown.press("Train")
+    until(shown, "get('step') >= 1")
+    assert violations(shown) == []
+    stop_at(shown, 21)
+    assert shown.root.locator("canvas").count() == len(SHOWS)
+    assert violations(shown) == [] and shown.page.evaluate("document.documentElement.scrollWidth") <= width
+    before = shown.readout()
+    switch_theme(shown)
+    assert shown.readout() == before and violations(shown) == []
+
+
+def test_missing_simd_is_said(shown):
+    shown.page.evaluate(
+        "() => { const real = Worker; window.Worker = class { constructor() { throw new Error(); } }; }"
+    )
+    shown.press("Train")
+    assert shown.readout().startswith("This page may not start a worker")
+    shown.page.evaluate("() => 0")
+    assert shown.root.get_by_role("button", name="Train").is_enabled()
