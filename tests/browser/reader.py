@@ -32,10 +32,11 @@ CONTROLS = """(root) => [
 
 
 class Reader(Mounted):
-    """The one control of a page. `pointer` is "mouse" or "touch"."""
+    """A control of a page, by its place among them. `pointer` is "mouse" or "touch"."""
 
-    def __init__(self, page: Page, pointer: str):
+    def __init__(self, page: Page, pointer: str, place: int = 0):
         super().__init__(page, "")
+        self.root = page.locator(".dv2").nth(place)
         self.pointer = pointer
         self.moved: set[tuple[str, str]] = set()
         self.fingers = page.context.new_cdp_session(page) if pointer == "touch" else None

@@ -279,17 +279,60 @@ def pca(see: Reader) -> None:
         see.switch(f"flips.{channel}")
 
 
+def learns(see: Reader) -> None:
+    """The control that trains in the page, whichever of its parts are shown."""
+    see.choose("preset", "minute")
+    assert "for 1000 steps" in see.readout()
+    see.key("preset", "ArrowRight")
+    assert "for 700 steps" in see.readout()
+    see.key("seed", "End")
+    see.drag("seed", 0.1)
+    see.key("delay", "ArrowRight")
+    see.drag("delay", 0.0)
+    for name in ("centering", "sharpening", "ema", "multicrop", "koleo", "shortcut"):
+        words = see.root.locator(f'label:has([data-key="breaks.{name}"])').inner_text()
+        before = words in see.readout()
+        see.key(f"breaks.{name}", "Space")
+        assert (words in see.readout()) is not before
+        see.switch(f"breaks.{name}")
+        assert (words in see.readout()) is before
+    for move in (see.press, see.enter):
+        move("Train")
+        wait_for_steps(see, 2)
+        move("Pause")
+        move("Save the teacher")
+        assert "load_backbone" in see.texts(".dv2-log")[0]
+        with see.page.expect_file_chooser():
+            own = see.root.get_by_role("button", name="Add pictures of yours")
+            own.click() if move == see.press else own.press("Enter")
+        if see.control("picture").count():
+            see.key("picture", "End") if move == see.press else see.drag("picture", 0.2)
+        move("Start over")
+        assert "Thin lines: the run before" in see.readout()
+        move("One step")
+        wait_for_steps(see, 1)
+        see.press("Start over")
+    see.moved |= {("Add pictures of yours", how) for how in ("keyboard", "pointer")}
+
+
+def wait_for_steps(see: Reader, steps: int) -> None:
+    """Wait until the readout says that so many steps were made."""
+    pattern = re.compile(f"Step ({steps}|[1-9][0-9]+|[{steps}-9]) of")
+    see.root.locator(".dv2-readout").filter(has_text=pattern).wait_for(timeout=120_000)
+
+
 TOURS = {
-    "01_crops": crops,
-    "02_masking": masks,
-    "03_vit": attention,
-    "04_heads": prototypes,
-    "05_losses": losses,
-    "06_ema": ema,
-    "07_training": runs,
-    "08_cifar10_probe": mistakes,
-    "09_features": pca,
+    "01_crops": [crops],
+    "02_masking": [masks],
+    "03_vit": [attention],
+    "04_heads": [prototypes],
+    "05_losses": [learns, losses],
+    "06_ema": [ema],
+    "07_training": [learns, runs],
+    "08_cifar10_probe": [mistakes],
+    "09_features": [pca],
 }
+"""The controls of a chapter, in the order of its page."""
 SCREENS = {
     "desktop": {"width": 1280, "height": 900, "dark": False},
     "phone": {"width": 390, "height": 844, "dark": True, "touch": True},
@@ -307,25 +350,30 @@ def test_every_notebook_with_a_control_has_a_tour():
 @pytest.mark.parametrize("chapter", TOURS)
 def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, screen):
     with visit(f"notebooks/{chapter}.html", **SCREENS[screen]) as page:
-        page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").wait_for(timeout=30_000)
+        tours = TOURS[chapter]
+        shown = page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)")
+        shown.nth(len(tours) - 1).wait_for(timeout=30_000)
         open_formulas(page)
         widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert widths[0] <= widths[1]
         page.context.set_offline(True)
-        assert page.locator(".widget-host").count() == 1
+        assert page.locator(".widget-host").count() == len(tours)
         assert page.locator(":not(.tag_needs-python *).widget-note").count() == 0
 
-        see = Reader(page, "touch" if screen == "phone" else "mouse")
-        TOURS[chapter](see)
-        assert see.unmoved() == []
+        pointer = "touch" if screen == "phone" else "mouse"
+        controls = [Reader(page, pointer, place) for place in range(len(tours))]
+        for see, tour in zip(controls, tours, strict=True):
+            tour(see)
+            assert see.unmoved() == []
 
         page.emulate_media(media="print")
-        assert page.locator(".dv2-still img").is_visible() and not see.root.is_visible()
+        assert page.locator(".dv2-still img:visible").count() == len(tours)
+        assert not any(see.root.is_visible() for see in controls)
         page.emulate_media(media="screen")
-        said = see.readout()
+        said = [see.readout() for see in controls]
         for theme in ("light", "dark"):
             page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
-            assert see.readout() == said  # what a reader chose survives the switch
+            assert [see.readout() for see in controls] == said  # what a reader chose survives the switch
             assert violations(page, ".dv2") == []
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         open_formulas(page)
