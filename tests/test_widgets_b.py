@@ -1,4 +1,4 @@
-"""The Python side of attention, prototypes, runs, mistakes and PCA: what they hand over and refuse."""
+"""The Python side of attention, prototypes, runs, mistakes and your picture: what they hand over and refuse."""
 
 import io
 import subprocess
@@ -12,9 +12,9 @@ from traitlets import TraitError
 
 from dinov2_edu.widgets.attention import AttentionWidget, quantise_rows, recorded_places, recorded_queries
 from dinov2_edu.widgets.mistakes import MistakesWidget, confusion_counts, sprite_sheet, surest_of_each_cell
-from dinov2_edu.widgets.pca import PcaWidget, reduce_tokens
 from dinov2_edu.widgets.prototypes import PrototypesWidget
 from dinov2_edu.widgets.runs import RunsWidget
+from dinov2_edu.widgets.your_picture import BOOK_WEIGHTS, YourPictureWidget
 
 
 def softmaxed(heads: int, n_tokens: int, seed: int = 0) -> np.ndarray:
@@ -277,52 +277,41 @@ def test_mistakes_values_stay_in_range():
         widget.predicted = 3
 
 
-# ---- PCA ----
+# ---- your picture ----
 
 
-def test_reduced_tokens_keep_distances_up_to_rounding():
-    tokens = np.random.default_rng(0).normal(size=(2, 12, 8)) * np.arange(1, 9)
-    levels, scales, kept = reduce_tokens(tokens, 8)
-    back = levels * scales.astype(float)
-    apart = np.linalg.norm(tokens[0, 3] - tokens[1, 5])
-    assert abs(np.linalg.norm(back[0, 3] - back[1, 5]) - apart) < 0.03 * apart
-    assert kept == pytest.approx(1)
+def test_your_picture_carries_its_samples_and_not_its_weights():
+    widget = YourPictureWidget({"a": photo(), "b": photo()})
+    assert widget.n_bytes < 20_000 and widget.config["patch_size"] == 4 and widget.sizes == [32, 64, 96, 128]
+    assert widget.megabytes == pytest.approx(2.4, abs=0.1)
 
 
-def test_share_of_variance_is_that_of_the_singular_values():
-    tokens = np.random.default_rng(0).normal(size=(2, 30, 8)) * np.arange(1, 9)
-    flat = tokens.reshape(-1, 8)
-    singular = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
-    assert reduce_tokens(tokens, 3)[2] == pytest.approx(singular[:3].sum() / singular.sum())
+def test_your_picture_refuses(tmp_path):
+    with pytest.raises(ValueError, match="at least two samples"):
+        YourPictureWidget({"a": photo()})
+    (tmp_path / "words.safetensors").write_bytes(b"just words, and more of them")
+    with pytest.raises(ValueError, match="holds no sizes"):
+        YourPictureWidget({"a": photo(), "b": photo()}, weights=tmp_path / "words.safetensors")
 
 
-def test_pca_of_four_photos_is_small():
-    tokens = np.random.default_rng(0).normal(size=(4, 256, 96))
-    widget = PcaWidget([photo(224, 224)] * 4, tokens, grid=(16, 16), names=list("abcd"))
-    assert len(widget.tokens) == 4 * 256 * 32 and widget.n_components == 6
-
-
-def test_pca_refuses():
-    tokens = np.zeros((2, 12, 4))
-    with pytest.raises(ValueError, match=r"wanted shape \(1, 12, d\)"):
-        PcaWidget([photo()], tokens, grid=(3, 4), names=["a"])
-    with pytest.raises(ValueError, match="a name for each"):
-        PcaWidget([photo()] * 2, tokens, grid=(3, 4), names=["a"])
-    with pytest.raises(ValueError, match="photos differ in size"):
-        PcaWidget([photo(), photo(42, 42)], tokens, grid=(3, 4), names=["a", "b"])
-    with pytest.raises(ValueError, match="not finite"):
-        PcaWidget([photo()] * 2, tokens + np.nan, grid=(3, 4), names=["a", "b"])
-
-
-def test_pca_values_stay_in_range():
-    tokens = np.random.default_rng(0).normal(size=(2, 12, 4))
-    widget = PcaWidget([photo()] * 2, tokens, grid=(3, 4), names=["a", "b"])
+@pytest.mark.parametrize("wrong", [{"photo": "c"}, {"size": 65}, {"block": 7}, {"view": "heads"}])
+def test_your_picture_values_stay_in_range(wrong):
+    widget = YourPictureWidget({"a": photo(), "b": photo()}, other="yours 1")
     with pytest.raises(TraitError):
-        widget.patch = [2, 0, 0]
+        widget.set_trait(*next(iter(wrong.items())))
+
+
+def test_weights_go_to_a_page_that_asks_for_them(monkeypatch):
+    widget, sent = YourPictureWidget({"a": photo(), "b": photo()}), []
+    monkeypatch.setattr(widget, "send", lambda *given: sent.append(given))
+    widget._handle_custom_msg({"wanted": "another.safetensors"}, [])
+    assert sent == []
+    widget._handle_custom_msg({"wanted": "book.safetensors"}, [])
+    assert sent == [({"weights": "book.safetensors"}, [BOOK_WEIGHTS.read_bytes()])]
 
 
 def test_no_widget_imports_torch():
-    names = ("attention", "prototypes", "runs", "mistakes", "pca")
+    names = ("attention", "prototypes", "runs", "mistakes", "your_picture")
     lines = "; ".join(f"import dinov2_edu.widgets.{name}" for name in names)
     code = f"import sys; {lines}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

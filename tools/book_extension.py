@@ -204,11 +204,13 @@ def open_release_in_colab(
 
 
 def copy_files(app: Sphinx, error: Exception | None) -> None:
-    """Copy MathJax and the book's own static files, also when no page had to be written."""
+    """Copy MathJax, the static files and the weights that a page fetches on a press, also when no page is written."""
     if error or app.builder.format != "html":
         return
     target = Path(app.outdir) / "_static"
     shutil.copytree(Path(app.srcdir) / "book" / "_static", target, dirs_exist_ok=True)
+    (target / "weights").mkdir(exist_ok=True)
+    shutil.copy2(Path(app.srcdir) / "dinov2_edu" / "assets" / "book.safetensors", target / "weights")
     mathjax = mathjax_folder()
     if mathjax is None:
         return

@@ -1,5 +1,5 @@
 // Principal components of token rows, and the two-pass colours that the package computes.
-import { sum } from "./_shared.js";
+import { sum, uniforms } from "./_numbers.js";
 
 /** Eigenvalues (largest first) and eigenvectors of a symmetric d x d matrix, by Jacobi's rotations. */
 export function eigenSymmetric(matrix, d) {
@@ -38,6 +38,46 @@ function rotate(a, vectors, d, p, q) {
   for (let i = 0; i < d; i++) turn(vectors, p * d + i, q * d + i);
 }
 
+const SPARE = 8;      // directions iterated beside those wanted: the more, the faster the wanted ones settle
+const ROUNDS = 60;    // at most; few are needed unless components are equally strong
+const SETTLED = 1e-10;
+
+/** The strongest `count` eigenvalues and eigenvectors of a symmetric matrix without negative ones, by subspace iteration. */
+export function leadingEigen(matrix, d, count) {
+  const m = Math.min(d, count + SPARE);
+  const apply = (v) => Float64Array.from({ length: d }, (_, i) => dot(matrix.subarray(i * d, (i + 1) * d), v));
+  const uniform = uniforms(1);
+  let found = { values: [], vectors: Array.from({ length: m }, () => Float64Array.from({ length: d }, () => uniform() - 0.5)) };
+  for (let round = 0; round < ROUNDS; round++) {
+    const basis = orthonormal(orthonormal(found.vectors.map(apply)).map(apply));
+    const images = basis.map(apply);
+    const small = basis.flatMap((v) => images.map((image) => dot(v, image)));
+    const { values, vectors: turns } = eigenSymmetric(small, m);
+    const turned = (from) => turns.map((turn) => from[0].map((_, i) => sum(from.map((v, k) => turn[k] * v[i]))));
+    const [vectors, mapped] = [turned(basis), turned(images)];
+    found = { values, vectors };
+    const worst = Math.max(...vectors.slice(0, count).map((v, k) =>
+      Math.max(...v.map((value, i) => Math.abs(mapped[k][i] - values[k] * value)))));
+    if (worst <= SETTLED * (values[0] || 1)) break;
+  }
+  return { values: found.values.slice(0, count), vectors: found.vectors.slice(0, count) };
+}
+
+/** Vectors at right angles and of length 1 (Gram and Schmidt, twice, because once loses digits). */
+function orthonormal(vectors) {
+  const basis = [];
+  for (const vector of vectors) {
+    const rest = Float64Array.from(vector);
+    for (let pass = 0; pass < 2; pass++) for (const one of basis) {
+      const along = dot(rest, one);
+      for (let i = 0; i < rest.length; i++) rest[i] -= along * one[i];
+    }
+    const length = Math.max(Math.sqrt(dot(rest, rest)), 1e-300);
+    basis.push(rest.map((value) => value / length));
+  }
+  return basis;
+}
+
 /** Scores of token rows (arrays of d numbers) on their leading components, and each one's share of variance. */
 export function principal(rows, count) {
   const d = rows[0].length;
@@ -49,12 +89,12 @@ export function principal(rows, count) {
     for (let i = 0; i < d; i++) for (let j = i; j < d; j++) covariance[i * d + j] += token[i] * token[j];
   }
   for (let i = 0; i < d; i++) for (let j = 0; j < i; j++) covariance[i * d + j] = covariance[j * d + i];
-  const { values, vectors } = eigenSymmetric(covariance, d);
-  const total = sum(values.map((value) => Math.max(0, value))) || 1;
-  const leading = vectors.slice(0, count).map(largestPositive);
+  const { values, vectors } = leadingEigen(covariance, d, count);
+  const total = sum(Array.from({ length: d }, (_, i) => covariance[i * d + i])) || 1;
+  const leading = vectors.map(largestPositive);
   return {
     scores: centred.map((token) => leading.map((direction) => dot(token, direction))),
-    explained: values.slice(0, count).map((value) => Math.max(0, value) / total),
+    explained: values.map((value) => Math.max(0, value) / total),
   };
 }
 

@@ -22,7 +22,14 @@ from tools.browser import FLAGS, find, missing
 
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "book" / "_static" / "js" / "widget_host.js"
+WEIGHTS = ROOT / "dinov2_edu" / "assets" / "book.safetensors"
 ORIGIN = "http://book.test"
+SETTLED = """async () => {
+    const frames = () => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)));
+    await frames();
+    while (document.querySelector(".dv2:is([data-busy], [data-reading])")) await frames();
+    await frames();
+}"""
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head>
 <meta charset="utf-8"><title>A widget</title><meta name="viewport" content="width=device-width">
 <style>body {{ font: 16px/1.5 sans-serif; margin: 0 auto; padding: 12px; max-width: 760px; background: #fff }}
@@ -56,10 +63,8 @@ class Mounted:
         return [plain(text) for text in self.root.locator(selector).all_inner_texts()]
 
     def settle(self) -> None:
-        """Wait until two frames have passed, so that every painter has run."""
-        self.page.evaluate(
-            "() => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)))"
-        )
+        """Wait until two frames have passed and nothing is being computed, so that every painter has run."""
+        self.page.evaluate(SETTLED)
 
     def value(self, key: str) -> Any:
         """What the model holds under a traitlet's name."""
@@ -150,13 +155,20 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def mount(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
-    """Mount a widget: `mount(widget, width=1200, dark=False)`. A console error or another host fails it."""
+    """Mount a widget: `mount(widget, width=1200, dark=False, before="script")`.
+
+    A console error or a request for another host fails the test.
+    """
     contexts, complaints = [], []
 
-    def open_page(widget: Any, *, width: int = 1200, dark: bool = False, **context_options: Any) -> Mounted:
+    def open_page(
+        widget: Any, *, width: int = 1200, dark: bool = False, before: str = "", **context_options: Any
+    ) -> Mounted:
         context = chromium.new_context(viewport={"width": width, "height": 900}, **context_options)
         contexts.append(context)
         page = context.new_page()
+        if before:
+            page.add_init_script(before)
         page.on("pageerror", lambda error: complaints.append(f"uncaught {error}"))
         page.on(
             "console", lambda message: complaints.append(message.text) if message.type == "error" else None
@@ -180,6 +192,8 @@ def _serve(route: Route, page: str, complaints: list[str]) -> None:
         route.fulfill(body=page, content_type="text/html")
     elif path == "/_static/js/widget_host.js":
         route.fulfill(body=HOST.read_text(encoding="utf-8"), content_type="text/javascript")
+    elif path == "/_static/weights/book.safetensors":
+        route.fulfill(body=WEIGHTS.read_bytes(), content_type="application/octet-stream")
     elif path == "/favicon.ico":
         route.fulfill(status=204)
     else:

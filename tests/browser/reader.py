@@ -114,6 +114,15 @@ class Reader(Mounted):
             else:
                 canvas.tap(position=place)
 
+    def tap(self, x: float, y: float) -> None:
+        """Press at a place on the first picture, in shares of its width and height."""
+        with self._move("picture", "pointer"):
+            canvas = self.root.locator("canvas").first
+            canvas.scroll_into_view_if_needed()
+            box = canvas.bounding_box()
+            place = {"x": x * box["width"], "y": y * box["height"]}
+            canvas.click(position=place) if self.pointer == "mouse" else canvas.tap(position=place)
+
     def turn(self, pixels: float) -> None:
         """Drag from the middle of the first picture to the side."""
         with self._move("picture", "pointer"):

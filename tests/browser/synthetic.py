@@ -7,9 +7,9 @@ from PIL import Image
 
 from dinov2_edu.widgets.attention import AttentionWidget
 from dinov2_edu.widgets.mistakes import MistakesWidget
-from dinov2_edu.widgets.pca import PcaWidget
 from dinov2_edu.widgets.prototypes import PrototypesWidget
 from dinov2_edu.widgets.runs import RunsWidget
+from dinov2_edu.widgets.your_picture import YourPictureWidget
 
 
 def photo(seed: int, size: int = 224) -> Image.Image:
@@ -121,34 +121,8 @@ def mistakes_widget(**more) -> MistakesWidget:
     )
 
 
-def pca_tokens(n_photos: int = 4, grid: tuple[int, int] = (16, 16), d: int = 48) -> np.ndarray:
-    """Tokens that depend smoothly on the photo's colours and the place, in many directions."""
-    draw = np.random.default_rng(7)
-    found = []
-    for seed in range(n_photos):
-        picture = np.asarray(photo(seed).resize(grid[::-1], Image.Resampling.BOX)) / 255
-        y, x = np.mgrid[0 : grid[0], 0 : grid[1]] / grid[0]
-        parts = [
-            picture[..., 0],
-            picture[..., 1],
-            picture[..., 2],
-            x,
-            y,
-            np.sin(5 * x),
-            np.cos(4 * y),
-            x * picture[..., 0],
-        ]
-        found.append(np.stack(parts, axis=-1).reshape(-1, len(parts)))
-    basis = np.random.default_rng(8).normal(size=(8, d))
-    return np.stack(found) @ basis + 0.05 * draw.normal(size=(n_photos, grid[0] * grid[1], d))
-
-
-def pca_widget(*, n_photos: int = 4, **more) -> PcaWidget:
-    names = [f"disc {i + 1}" for i in range(n_photos)]
-    photos = [photo(i) for i in range(n_photos)]
-    return PcaWidget(
-        photos, pca_tokens(n_photos), grid=(16, 16), names=names, source="Made-up tokens.", **more
-    )
+def your_picture_widget(**more) -> YourPictureWidget:
+    return YourPictureWidget({f"disc {i}": photo(i) for i in range(3)}, source="Made-up pictures.", **more)
 
 
 def prototypes_widget(**more) -> PrototypesWidget:

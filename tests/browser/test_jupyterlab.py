@@ -24,7 +24,7 @@ from dinov2_edu.widgets import crops, ema, losses, masks
 photo = synthetic.photo(0)
 control = ema.EmaWidget(still="<svg></svg>", alt="a still figure")
 display(control, crops.CropsWidget(photo), masks.MasksWidget(photo), losses.LossesWidget())
-for name in ("attention", "prototypes", "runs", "mistakes", "pca"):
+for name in ("attention", "prototypes", "runs", "mistakes", "your_picture"):
     display(getattr(synthetic, f"{name}_widget")())"""
 READ_BACK = "control.momentum, round(control.lag)"
 

@@ -3,17 +3,10 @@
 import { N_UNIFORMS, boxFromUniform } from "../_boxes.js";
 import { batchAsked, blockMask } from "../_blocks.js";
 import { clamp, uniforms } from "../_numbers.js";
+import { statistics } from "./pictures.js";
 
-const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const JITTER = 0.4;              // brightness and contrast are multiplied by 1 - JITTER to 1 + JITTER
 const BRIGHT = 128 / 255;        // solarize inverts from here up
-
-/** Mean and standard deviation of each channel; one gray channel has the means of the three. */
-export function statistics(channels) {
-  if (channels === 3) return IMAGENET;
-  const average = (values) => [values.reduce((total, value) => total + value, 0) / values.length];
-  return { mean: average(IMAGENET.mean), std: average(IMAGENET.std) };
-}
 
 /** Bytes [n channels plane] to normalised numbers. */
 export function normalise(bytes, channels, plane) {

@@ -1,10 +1,10 @@
 // A backbone to look at pictures with, from a file or from random numbers, and what it says about a picture.
 // Twin: dinov2_edu.weights.load_backbone, VisionTransformer.intermediate_layers and attention_maps.
-import { statistics } from "./crops.js";
 import { Engine } from "./engine.js";
 import { headLogits } from "./head.js";
 import { Graph } from "./layers.js";
 import { initialise, Parameters } from "./network.js";
+import { statistics } from "./pictures.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 import { centerTargets } from "./targets.js";
 import { VisionTransformer, attentionRow } from "./vit.js";

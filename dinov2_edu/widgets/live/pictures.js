@@ -1,8 +1,16 @@
 // From the pixels of a canvas to what the backbone sees. Twin: dinov2_edu.features.Preprocessing (bicubic, antialiased,
 // ImageNet statistics), without its centre crop: the page cuts, because it shows what it cuts.
-import { statistics } from "./crops.js";
 import { bicubicMatrix } from "./positions.js";
 import { clamp } from "../_numbers.js";
+
+const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+/** Mean and standard deviation of each channel; one gray channel has the means of the three. */
+export function statistics(channels) {
+  if (channels === 3) return IMAGENET;
+  const average = (values) => [values.reduce((total, value) => total + value, 0) / values.length];
+  return { mean: average(IMAGENET.mean), std: average(IMAGENET.std) };
+}
 
 /**
  * Normalised pixels [channels height width] of RGBA bytes [from.height from.width 4], transparency laid on white.

@@ -1,5 +1,5 @@
 // What the last step of a run looked at and said about one of its pictures, to be shown.
-import { statistics } from "./crops.js";
+import { statistics } from "./pictures.js";
 import { centerTargets } from "./targets.js";
 
 /** Normalised numbers of one crop back to bytes [plane], gray. */
