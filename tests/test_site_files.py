@@ -1,5 +1,7 @@
 """What the finished site has beside its pages: icons, the page for wrong addresses, the offline copy."""
 
+import json
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +10,7 @@ import pydata_sphinx_theme
 import pytest
 
 from tools import site_files
-from tools.site_files import NOT_FOUND, finish_page, last_change, only_icons, pack
+from tools.site_files import FIRST_CONTROL, NOT_FOUND, finish_page, last_change, only_icons, pack
 
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,19 @@ def test_the_page_for_wrong_addresses_loads_from_the_sites_root_and_is_not_index
     assert '<base href="/inside-dinov2/">' in tags and 'content="noindex"' in tags
     assert 'name="q"' in NOT_FOUND and 'action="search.html"' in NOT_FOUND
     assert "<base" not in context_of("book/index")["metatags"]
+
+
+def test_the_first_page_carries_a_control_that_ends_no_script():
+    loaded = []
+    app = SimpleNamespace(srcdir=str(ROOT), add_js_file=lambda name, **options: loaded.append(name))
+    context = {"body": f"<p>a</p>{FIRST_CONTROL}<p>b</p>"}
+    finish_page(app, "book/index", "page.html", context, None)
+    assert loaded == ["js/widget_host.js"]
+    assert FIRST_CONTROL in (ROOT / "book" / "index.md").read_text("utf-8")
+    state, view = re.findall(r"<script[^>]*>(.*?)</script>", context["body"], re.DOTALL)
+    models, place = json.loads(state)["state"], json.loads(view)["model_id"]
+    assert "render" in models[place]["state"]["_esm"] and models[place]["state"]["shows"] == ["knn", "strip"]
+    assert context["body"].startswith("<p>a</p><script") and context["body"].endswith("</script><p>b</p>")
 
 
 def test_a_page_says_when_it_last_changed(monkeypatch):
