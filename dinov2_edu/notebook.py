@@ -141,16 +141,12 @@ def show_step(file: ModuleType, chapter: int) -> None:
 
 
 def _code_of(function: Callable) -> str:
-    """A function's source without decorators and docstring."""
-    node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    """A function's source without its docstring."""
     lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    text = node.body[0] if ast.get_docstring(node) is not None else None
-    kept = (
-        lines[node.lineno - 1 : text.lineno - 1] + lines[text.end_lineno :]
-        if text
-        else lines[node.lineno - 1 :]
-    )
-    return "\n".join(kept)
+    first = ast.parse("\n".join(lines)).body[0]
+    assert isinstance(first, ast.FunctionDef)
+    body = first.body[1 if ast.get_docstring(first) is not None else 0]
+    return "\n".join([lines[first.lineno - 1], *lines[body.lineno - 1 :]])
 
 
 def _shorten_docstring(code: str) -> str:
