@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whatever stops the program in between."""
+"""Files that are there whole or not at all, whatever stops the program in between."""
 
 import contextlib
 import errno
@@ -46,30 +46,6 @@ def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[byt
             os.fsync(file.fileno())
         os.replace(temporary, path)
     return path
-
-
-@contextlib.contextmanager
-def folder_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Fill a folder so that it appears under its name complete or not at all.
-
-    Yields an empty folder beside it; when the block ends without an error, that is renamed to `path`. Of two who
-    fill the same folder, the second leaves the first's in place.
-
-    Raises:
-        OSError: the folder cannot be written; says which, why, and that nothing was changed.
-    """
-    path = local_path(path)
-    with contextlib.ExitStack() as stack:
-        with _explained(path):
-            temporary = stack.enter_context(_unfinished(path))
-            temporary.mkdir()
-        yield temporary
-        with _explained(path):
-            try:
-                os.replace(temporary, path)
-            except OSError:
-                if not path.is_dir():
-                    raise
 
 
 @contextlib.contextmanager

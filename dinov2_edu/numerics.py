@@ -1,9 +1,12 @@
-"""What torch computes with: its own settings for the length of a call, and the precision that suits a chip."""
+"""What torch computes with: its own settings for the length of a call, the precision that suits a chip, a checksum."""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -54,6 +57,30 @@ def best_precision(device: torch.device) -> str:
     ]
     fast = device.type == "cpu" and any(probe is not None and probe() for probe in probes)
     return "bfloat16" if fast else "float32"
+
+
+def checksum(value: Any) -> str:
+    """SHA-256 over tensors (dtype, shape, bytes) and plain values, in dicts and lists of any depth."""
+    digest = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, Tensor):
+            flat = part.detach().cpu().contiguous()
+            digest.update(f"{flat.dtype} {tuple(flat.shape)} ".encode())
+            digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(part, Mapping):
+            for key in sorted(part, key=str):
+                add(key)
+                add(part[key])
+        elif isinstance(part, (list, tuple)):
+            digest.update(f"{len(part)} of ".encode())
+            for one in part:
+                add(one)
+        else:
+            digest.update(f"{part!r} ".encode())
+
+    add(value)
+    return digest.hexdigest()
 
 
 def _autocast_on(device: str) -> bool:

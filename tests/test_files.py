@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dinov2_edu import files
-from dinov2_edu.files import folder_whole, local_path, write_whole
+from dinov2_edu.files import local_path, write_whole
 
 
 def names(folder):
@@ -98,27 +98,3 @@ def test_a_file_in_the_way_of_a_folder_is_said(tmp_path):
     write_whole(tmp_path / "a", b"")
     with pytest.raises(OSError, match=r"could not write .*a/b: .*see who owns"):
         write_whole(tmp_path / "a" / "b", b"")
-    with pytest.raises(OSError, match=r"could not write .*a: "), folder_whole(tmp_path / "a"):
-        pass
-
-
-def test_a_folder_appears_when_it_is_full(tmp_path):
-    with folder_whole(tmp_path / "set") as place:
-        (place / "x").write_bytes(b"1")
-        assert not (tmp_path / "set").exists()
-    assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["x"]
-
-
-def test_a_folder_that_failed_never_appears_and_its_error_is_its_own(tmp_path):
-    with pytest.raises(ConnectionError, match=r"^gone$"), folder_whole(tmp_path / "set") as place:
-        (place / "x").write_bytes(b"1")
-        raise ConnectionError("gone")
-    assert names(tmp_path) == []
-
-
-def test_of_two_who_fill_a_folder_the_first_wins(tmp_path):
-    with folder_whole(tmp_path / "set") as second:
-        (second / "x").write_bytes(b"second")
-        with folder_whole(tmp_path / "set") as first:
-            (first / "x").write_bytes(b"first")
-    assert (tmp_path / "set" / "x").read_bytes() == b"first" and names(tmp_path) == ["set"]

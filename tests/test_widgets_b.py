@@ -56,7 +56,6 @@ def test_attention_bytes_hold_the_recorded_rows():
     wanted = layers["b"][1, 2 + 1 * 4 + 3]  # row 1, column 3: recorded after two prefix tokens and (1, 1)
     np.testing.assert_allclose(levels[1, 1, 3] / 255 * scales[1, 1, 3], wanted, atol=wanted.max() / 500)
     assert widget.layer == 1
-    assert widget.n_bytes == len(widget.photo) + levels.size + 4 * scales.size
 
 
 def test_sixteen_by_sixteen_patches_of_six_heads_fit_a_page():

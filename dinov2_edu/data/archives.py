@@ -12,10 +12,8 @@ from typing import IO, Any, cast
 from dinov2_edu.data.imageset import DataUnavailable
 from dinov2_edu.data.remote import shown
 
-_ROOM, _FACTOR = (
-    64 << 20,
-    100,
-)  # bytes an archive may unfold to, and times its own size: pictures hardly shrink
+# Bytes an archive may unfold to, and times its own size: pictures hardly shrink.
+_ROOM, _FACTOR = 64 << 20, 100
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
 
 

@@ -27,10 +27,8 @@ from dinov2_edu.data.remote import RemoteFile, offline, shown
 from dinov2_edu.files import local_path
 
 _SILENCE = 20.0  # seconds without a byte after which a connection counts as dead, whatever it is busy with
-_WINDOW, _SLOWEST = (
-    30.0,
-    10_000,
-)  # a connection that brings fewer bytes a second over such a time is dead as well
+# A connection that brings fewer bytes a second over such a time is dead as well.
+_WINDOW, _SLOWEST = 30.0, 10_000
 _CONNECTIONS = 4  # one that dies after it brought something is taken up again, so often in a call
 _BLOCK = 1 << 20
 _NOT_THE_SERVER = "a proxy or a login page may answer in the server's place"

@@ -84,9 +84,8 @@ class TensorPictures:
             if any(old):
                 yield Piece(list(compress(rows, old)), None, list(compress(digests, old)))
             if any(new):
-                wanted = (images if all(new) else images[torch.tensor(new)]).expand(
-                    -1, 3, -1, -1
-                )  # grey: thrice
+                wanted = images if all(new) else images[torch.tensor(new)]
+                wanted = wanted.expand(-1, 3, -1, -1)  # grey: thrice
                 yield Piece(list(compress(rows, new)), wanted, list(compress(digests, new)))
 
 

@@ -130,13 +130,11 @@ def _read_one(
     try:
         found = read_rgb(picture) if known is None else _hashed(picture, known)
     except PictureError as error:
-        found = PictureError(
-            error.reason, permanent=error.permanent
-        )  # another one: this holds on to the pixels
+        # Another one: this holds on to the pixels.
+        found = PictureError(error.reason, permanent=error.permanent)
     except MemoryError:
-        found = PictureError(
-            "there is not enough memory to read it: free some, or save it smaller", permanent=False
-        )
+        reason = "there is not enough memory to read it: free some, or save it smaller"
+        found = PictureError(reason, permanent=False)
     pixels = found.pixels if isinstance(found, Hashed) else found
     left = pixels.nbytes if isinstance(pixels, np.ndarray) else 0
     allowance.give_back(held - left)

@@ -29,10 +29,8 @@ class PictureFolder(NamedTuple):
 def readable_suffixes() -> frozenset[str]:
     """File suffixes (lower case, with the dot) of the pictures that can be decoded here."""
     Image.init()
-    known = [
-        *(name for name in FORMATS if name in Image.OPEN),
-        "MPO",
-    ]  # MPO: several JPEG pictures in one file
+    known = [name for name in FORMATS if name in Image.OPEN]
+    known.append("MPO")  # several JPEG pictures in one file
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
 
 

@@ -86,9 +86,7 @@ def plot_histogram(groups: dict[str, Numbers], *, x_label: str, bins: int = 30) 
     require(good, "wanted finite values to count, got none, or some that are not")
     low, high = everything.min(), everything.max()
     edges = np.histogram_bin_edges(everything, bins)
-    if np.all(
-        everything == np.round(everything)
-    ):  # bins that hold unlike many whole numbers would look spiky
+    if np.all(everything == np.round(everything)):  # bins of unlike many whole numbers would look spiky
         step = np.ceil((high - low + 1) / bins)
         edges = np.arange(low - 0.5, high + step, step)
     drawing, grid = figure()

@@ -73,10 +73,8 @@ def hatch(canvas: Canvas, box: Box, lines: int = 3) -> None:
     canvas.rect(box, "mask", tint=1, line=1, corner=1)
     strokes = []
     for part in (i / lines for i in range(1, 2 * lines)):
-        near, far = (
-            min(part, 1),
-            max(part - 1, 0),
-        )  # a line goes from the left or lower side to the upper or right one
+        # A line goes from the left or lower side to the upper or right one.
+        near, far = min(part, 1), max(part - 1, 0)
         start = (box.x + far * box.width, box.y + near * box.height)
         end = (box.x + near * box.width, box.y + far * box.height)
         strokes.append(f"M{number(start[0])} {number(start[1])} L{number(end[0])} {number(end[1])}")

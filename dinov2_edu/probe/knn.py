@@ -106,7 +106,6 @@ def knn_report(
     test: Float[Tensor, "m d"],
     test_labels: Integer[Tensor, " m"],
     class_names: tuple[str, ...] = (),
-    k: int = 20,
 ) -> ProbeReport:
     """Classify the test rows by weighted k-NN and report on it.
 
@@ -114,6 +113,6 @@ def knn_report(
         ValueError: as `knn_predict`, or classes that cannot be learnt (one only, or missing from training).
     """
     check_pair(train, train_labels, test, test_labels)
-    votes = knn_predict(train, train_labels, test, k)
-    method = f"weighted k-NN, k = {min(k, len(train))}, temperature 0.07"
+    votes = knn_predict(train, train_labels, test)
+    method = f"weighted k-NN, k = {min(20, len(train))}, temperature 0.07"
     return make_report(votes, test_labels, class_names, method)

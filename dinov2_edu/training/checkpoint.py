@@ -8,8 +8,9 @@ import torch
 
 from dinov2_edu.door import require
 from dinov2_edu.files import local_path, write_whole
+from dinov2_edu.numerics import checksum
 from dinov2_edu.training.config import TrainConfig
-from dinov2_edu.training.integrity import check_optimizer, check_progress, check_tensors, checksum
+from dinov2_edu.training.integrity import check_optimizer, check_progress, check_tensors
 from dinov2_edu.training.state import TrainState, build_state
 
 FORMAT = 2

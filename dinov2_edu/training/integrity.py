@@ -1,6 +1,5 @@
 """Whether what a checkpoint holds can be a run of ours: every number whole, in its place and in its range."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,30 +9,6 @@ from torch import Tensor
 
 from dinov2_edu.door import describe, require
 from dinov2_edu.training.state import TrainState
-
-
-def checksum(value: Any) -> str:
-    """SHA-256 over tensors (dtype, shape, bytes) and plain values, in dicts and lists of any depth."""
-    digest = hashlib.sha256()
-
-    def add(part: Any) -> None:
-        if isinstance(part, Tensor):
-            flat = part.detach().cpu().contiguous()
-            digest.update(f"{flat.dtype} {tuple(flat.shape)} ".encode())
-            digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(part, Mapping):
-            for key in sorted(part, key=str):
-                add(key)
-                add(part[key])
-        elif isinstance(part, (list, tuple)):
-            digest.update(f"{len(part)} of ".encode())
-            for one in part:
-                add(one)
-        else:
-            digest.update(f"{part!r} ".encode())
-
-    add(value)
-    return digest.hexdigest()
 
 
 def check_tensors(given: Any, wanted: Mapping[str, Tensor], name: str) -> None:

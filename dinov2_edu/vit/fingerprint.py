@@ -1,13 +1,11 @@
 """A model's name in a cache: the hash of all that decides its output."""
 
-import hashlib
-import json
 from dataclasses import asdict
 
-import torch
 from torch import nn
 
 from dinov2_edu.door import checked
+from dinov2_edu.numerics import checksum
 
 
 @checked
@@ -21,10 +19,4 @@ def fingerprint(model: nn.Module) -> str:
         ValueError: not a module.
     """
     config = getattr(model, "config", None)
-    digest = hashlib.sha256(
-        json.dumps(asdict(config) if config is not None else None, sort_keys=True).encode()
-    )
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return checksum([None if config is None else asdict(config), model.state_dict()])

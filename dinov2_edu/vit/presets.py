@@ -20,11 +20,20 @@ BOOK_VIT = ViTConfig(
 """The book's own backbone for 32-pixel images, small enough to be trained on two CPU cores: 1.2 M parameters."""
 
 
-def _preset(default: ViTConfig, changes: dict) -> VisionTransformer:
-    """Build a backbone; with registers, positions are interpolated as the official register models do."""
+RELEASED = {
+    "vits14": ViTConfig(img_size=518, width=384, depth=12, heads=6),
+    "vitb14": ViTConfig(img_size=518, width=768, depth=12, heads=12),
+    "vitl14": ViTConfig(img_size=518, width=1024, depth=24, heads=16),
+    "vitg14": ViTConfig(img_size=518, width=1536, depth=40, heads=24, ffn="swiglu"),
+}
+"""The released backbones without registers, by the names of their files."""
+
+
+def with_changes(default: ViTConfig, **changes) -> ViTConfig:
+    """Change sizes; with registers, positions are interpolated as the official register models do."""
     if changes.get("n_registers", default.n_registers):
         default = replace(default, interpolate_offset=0.0, interpolate_antialias=True)
-    return VisionTransformer(replace(default, **changes))
+    return replace(default, **changes)
 
 
 def vit_tiny(**changes) -> VisionTransformer:
@@ -32,7 +41,8 @@ def vit_tiny(**changes) -> VisionTransformer:
 
     Keyword arguments change fields of `ViTConfig`.
     """
-    return _preset(ViTConfig(img_size=32, patch_size=4, width=192, depth=12, heads=3), changes)
+    default = ViTConfig(img_size=32, patch_size=4, width=192, depth=12, heads=3)
+    return VisionTransformer(with_changes(default, **changes))
 
 
 def vit_small(**changes) -> VisionTransformer:
@@ -40,19 +50,19 @@ def vit_small(**changes) -> VisionTransformer:
 
     Keyword arguments change fields of `ViTConfig`.
     """
-    return _preset(ViTConfig(img_size=518, width=384, depth=12, heads=6), changes)
+    return VisionTransformer(with_changes(RELEASED["vits14"], **changes))
 
 
 def vit_base(**changes) -> VisionTransformer:
     """ViT-B/14 as released: width 768, 12 blocks, 12 heads. Keyword arguments change fields of `ViTConfig`."""
-    return _preset(ViTConfig(img_size=518, width=768, depth=12, heads=12), changes)
+    return VisionTransformer(with_changes(RELEASED["vitb14"], **changes))
 
 
 def vit_large(**changes) -> VisionTransformer:
     """ViT-L/14 as released: width 1024, 24 blocks, 16 heads. Keyword arguments change fields of `ViTConfig`."""
-    return _preset(ViTConfig(img_size=518, width=1024, depth=24, heads=16), changes)
+    return VisionTransformer(with_changes(RELEASED["vitl14"], **changes))
 
 
 def vit_giant2(**changes) -> VisionTransformer:
     """ViT-g/14 as released: width 1536, 40 blocks, 24 heads, SwiGLU. Keyword arguments change fields of `ViTConfig`."""
-    return _preset(ViTConfig(img_size=518, width=1536, depth=40, heads=24, ffn="swiglu"), changes)
+    return VisionTransformer(with_changes(RELEASED["vitg14"], **changes))

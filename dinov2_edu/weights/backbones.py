@@ -169,10 +169,7 @@ def load_backbone(
 
 
 def available_backbone(
-    names: Sequence[str] = ("vits14", "book"),
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: str | torch.device = "cpu",
+    names: Sequence[str] = ("vits14", "book"), *, device: str | torch.device = "cpu"
 ) -> LoadedBackbone:
     """Load the first backbone of `names` that can be had, else the random one, and say which it is.
 
@@ -181,7 +178,6 @@ def available_backbone(
 
     Args:
         names: backbones from the most to the least wanted.
-        dtype: as in `load_backbone`.
         device: as in `load_backbone`.
 
     Raises:
@@ -192,7 +188,7 @@ def available_backbone(
     reasons: list[str] = []
     for name in (*names, "random"):
         try:
-            model = load_backbone(name, dtype=dtype, device=device)
+            model = load_backbone(name, device=device)
         except WeightsUnavailable as error:
             reasons.append(str(error))
             continue

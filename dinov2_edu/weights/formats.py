@@ -18,16 +18,9 @@ from dinov2_edu.weights.errors import WeightsRefused
 
 State = dict[str, Tensor]
 
-_BOXES = (
-    "teacher",
-    "state_dict",
-    "model",
-    "model_state_dict",
-    "student",
-)  # keys that hold a state, by preference
-_ANYWHERE = re.compile(
-    r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)  # left by torch's wrappers
+# Keys that hold a state, by preference; what torch's wrappers leave; prefixes; heads.
+_BOXES = ("teacher", "state_dict", "model", "model_state_dict", "student")
+_ANYWHERE = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _PREFIXES = ("module.", "model.", "teacher.", "student.", "backbone.", "dinov2_with_registers.", "dinov2.")
 _HEADS = ("dino_head.", "ibot_head.", "head.", "classifier.", "fc.", "fc_norm.", "linear_head.")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -9,6 +9,7 @@ from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.remote import RemoteFile, mirrored, shown
 from dinov2_edu.door import require
 from dinov2_edu.vit import ViTConfig
+from dinov2_edu.vit.presets import RELEASED, with_changes
 from dinov2_edu.weights.errors import WeightsUnavailable
 
 _SERVER = "https://dl.fbaipublicfiles.com/dinov2"
@@ -27,28 +28,24 @@ class WeightsEntry:
     config: ViTConfig
 
 
-# width, depth, heads, kind of feed-forward; bytes without registers; checksum without registers, checksum with
-_MODELS = {
+# bytes of the file without registers; its checksum, and that of the file with registers
+_FILES = {
     "vits14": (
-        (384, 12, 6, "mlp"),
         88_283_115,
         "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
         "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb",
     ),
     "vitb14": (
-        (768, 12, 12, "mlp"),
         346_378_731,
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
         "73182a088cf94833c94b1666d1c99e02fe87e2007bff57b564fb6206e25dba71",
     ),
     "vitl14": (
-        (1024, 24, 16, "mlp"),
         1_217_586_395,
         "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
         "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51",
     ),
     "vitg14": (
-        (1536, 40, 24, "swiglu"),
         4_546_108_579,
         "baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3",
         "746ecb8c6301c645c5c855be91687d274587d6e48fdaec4a729753160b34a283",
@@ -58,26 +55,16 @@ _ROOM = 1 << 20  # the files with registers are some kilobytes larger, and how m
 
 
 def _entry(model: str, registers: bool) -> WeightsEntry:
-    (width, depth, heads, ffn), size, plain_sha256, registers_sha256 = _MODELS[model]
+    size, plain_sha256, registers_sha256 = _FILES[model]
     suffix = "_reg4" if registers else ""
-    config = ViTConfig(
-        img_size=518,
-        patch_size=14,
-        width=width,
-        depth=depth,
-        heads=heads,
-        ffn=ffn,
-        n_registers=4 if registers else 0,
-        interpolate_offset=0.0 if registers else 0.1,
-        interpolate_antialias=registers,
-    )
+    config = with_changes(RELEASED[model], n_registers=4 if registers else 0)
     url = f"{_SERVER}/dinov2_{model}/dinov2_{model}{suffix}_pretrain.pth"
     sha256 = registers_sha256 if registers else plain_sha256
     return WeightsEntry(RemoteFile(url, sha256, None if registers else size, size + _ROOM), config)
 
 
 WEIGHTS: dict[str, WeightsEntry] = {
-    model + suffix: _entry(model, bool(suffix)) for suffix in ("", "_reg4") for model in _MODELS
+    model + suffix: _entry(model, bool(suffix)) for suffix in ("", "_reg4") for model in _FILES
 }
 """The official backbones by name: "vits14" to "vitg14"; with four registers "vits14_reg4" to "vitg14_reg4".
 

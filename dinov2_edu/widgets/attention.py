@@ -104,11 +104,6 @@ class AttentionWidget(BookWidget):
             )
         return [recorded_place(row, self.every, grid[0]), recorded_place(col, self.every, grid[1])]
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
-        return len(self.photo) + len(self.attention) + len(self.scales)
-
 
 def quantise_rows(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Round each row (last axis) of non-negative weights to 256 levels between 0 and its largest.

@@ -108,13 +108,6 @@ class MistakesWidget(BookWidget):
             )
         return proposal["value"]
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
-        return sum(
-            map(len, (self.counts, self.sprite, self.entries, self.probs, self.neighbours, self.similarities))
-        )
-
 
 def confusion_counts(labels: np.ndarray, predictions: np.ndarray, n_classes: int) -> np.ndarray:
     """How often each actual class (row) was taken for each class (column)."""

@@ -101,11 +101,6 @@ class RunsWidget(BookWidget):
             )
         return value
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
-        return len(self.numbers)
-
 
 def pack_runs(runs: Sequence[Mapping[str, Any]], max_points: int) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Put the numbers of all curves into one array.
