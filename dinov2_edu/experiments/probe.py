@@ -68,8 +68,9 @@ def print_protocol(
 ) -> None:
     """Evaluate by an official protocol; print its report, and the settings that did best on the held-out tenth."""
     say(f"evaluating as the official {options.protocol} does")
-    steps = {"steps": options.steps} if options.steps else {}
-    found = official_probe(model, *sets, options.protocol, size=size, **steps, **how)
+    how |= {"steps": options.steps} if options.steps else {}
+    train, test = sets
+    found = official_probe(model, train, test, options.protocol, size=size, **how)
     print(found.provenance)
     print(found.report)
     for choice in sorted(found.choices, key=lambda one: -one.held_out)[:5]:

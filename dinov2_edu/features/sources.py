@@ -46,7 +46,25 @@ class Failure(NamedTuple):
     reason: str
 
 
-class TensorPictures:
+class _Labelled:
+    """What pictures of any kind have in common."""
+
+    labels: Tensor | None
+    name: str
+
+    @property
+    def known_labels(self) -> Tensor:
+        """The labels, for what cannot do without.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.labels is None:
+            raise ValueError(f"the pictures of {self.name} have no labels: use a folder for each class")
+        return self.labels
+
+
+class TensorPictures(_Labelled):
     """Pictures that are in memory already, as bytes of one size."""
 
     def __init__(
@@ -95,7 +113,7 @@ def _digests(images: Tensor) -> list[bytes]:
     return [hashlib.sha256(shape + image.tobytes()).digest() for image in images.cpu().contiguous().numpy()]
 
 
-class FilePictures:
+class FilePictures(_Labelled):
     """Pictures that are files, PIL images or anything else `read_rgb` takes: decoded just ahead of their use."""
 
     def __init__(

@@ -82,7 +82,7 @@ def train_grid(
     done = 0
     for (rows, labels), _ in zip(batches, range(steps), strict=False):
         with torch.enable_grad():
-            loss = sum(cross_entropy(logits, labels) for logits in grid(rows))
+            loss = sum((cross_entropy(logits, labels) for logits in grid(rows)), start=torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

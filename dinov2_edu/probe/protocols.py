@@ -102,7 +102,7 @@ def official_probe(
     if protocol == "linear":
         return _linear(model, train, test, steps, extraction)
     learn, asked = (extract_features(model, pictures, **extraction) for pictures in (train, test))
-    check_pair(learn.cls, learn.labels, asked.cls, asked.labels)
+    check_pair(learn.cls, learn.known_labels, asked.cls, asked.known_labels)
     choices, report = (_logreg if protocol == "logreg" else _knn)(learn, asked)
     return ProtocolResult(report, choices, asked.provenance)
 
@@ -126,7 +126,7 @@ def _best(choices: list[Choice]) -> int:
 def _logreg(learn: Features, asked: Features) -> tuple[tuple[Choice, ...], ProbeReport]:
     kept, held = held_out_tenth(len(learn))
     rows, queries = learn.cls.double().numpy(), asked.cls.double().numpy()
-    classes, truth = learn.labels.numpy(), asked.labels.numpy()
+    classes, truth = learn.known_labels.numpy(), asked.known_labels.numpy()
     choices = []
     for c in C_GRID:
         classifier, _ = fit(rows[kept], classes[kept], c, tolerance=1e-12)
@@ -138,20 +138,21 @@ def _logreg(learn: Features, asked: Features) -> tuple[tuple[Choice, ...], Probe
     as_they_are = np.zeros(learn.width, np.float32), np.ones(learn.width, np.float32)
     accuracy = float(classifier.score(rows, classes))
     probe = LogisticProbe(classifier, *as_they_are, c, (), accuracy, 0.0, notes)
-    return tuple(choices), probe.report(asked.cls, asked.labels, asked.class_names)
+    return tuple(choices), probe.report(asked.cls, asked.known_labels, asked.class_names)
 
 
 def _knn(learn: Features, asked: Features) -> tuple[tuple[Choice, ...], ProbeReport]:
     kept, held = held_out_tenth(len(learn))
+    labels, truth = learn.known_labels, asked.known_labels
     choices, votes = [], []
     for k in NEIGHBOURS:
-        chosen = knn_predict(learn.cls[kept], learn.labels[kept], learn.cls[held], k).argmax(dim=1)
-        votes.append(knn_predict(learn.cls, learn.labels, asked.cls, k))
-        scores = _share(chosen, learn.labels[held]), _share(votes[-1].argmax(dim=1), asked.labels)
+        chosen = knn_predict(learn.cls[kept], labels[kept], learn.cls[held], k).argmax(dim=1)
+        votes.append(knn_predict(learn.cls, labels, asked.cls, k))
+        scores = _share(chosen, labels[held]), _share(votes[-1].argmax(dim=1), truth)
         choices.append(Choice(f"k = {k}", *scores))
     best = _best(choices)
     method = f"weighted k-NN, {choices[best].setting}, temperature 0.07"
-    return tuple(choices), make_report(votes[best], asked.labels, asked.class_names, method)
+    return tuple(choices), make_report(votes[best], truth, asked.class_names, method)
 
 
 def _linear(
@@ -160,9 +161,9 @@ def _linear(
     kept, held = held_out_tenth(len(train))
     chosen_on, asked = (extract_features(model, one, **extraction) for one in (train.subset(held), test))
     learn = train.subset(kept)
-    check_pair(torch.zeros(len(learn), 1), learn.labels, asked.linear_eval, asked.labels)
+    check_pair(torch.zeros(len(learn), 1), learn.known_labels, asked.linear_eval, asked.known_labels)
     generator = torch.Generator().manual_seed(0)
-    grid = LinearGrid(model.config.width, int(train.labels.max()) + 1, generator)
+    grid = LinearGrid(model.config.width, int(train.known_labels.max()) + 1, generator)
     options, size = extraction["options"], extraction["preprocessing"].size
     device = model.pos_embed.device
     precision = best_precision(device) if options.precision == "auto" else options.precision
@@ -172,7 +173,7 @@ def _linear(
     skip = extraction.get("on_error") == "skip"
     train_grid(grid, _training_rows(runner, learn, size, batch_size, generator, skip), steps, batch_size)
     grid.cpu()
-    scores = [grid_accuracies(grid, one.linear_eval, one.labels).tolist() for one in (chosen_on, asked)]
+    scores = [grid_accuracies(grid, one.linear_eval, one.known_labels).tolist() for one in (chosen_on, asked)]
     names = [grid.name(index) for index in range(len(grid.settings))]
     choices = [Choice(*one) for one in zip(names, *scores, strict=True)]
     best = _best(choices)
@@ -184,7 +185,7 @@ def _linear(
         f"Chosen on the test pictures themselves, as the official script does by default: {100 * top.test:.2f} % "
         f"({top.setting}).",
     )
-    report = make_report(probabilities, asked.labels, asked.class_names, method, notes)
+    report = make_report(probabilities, asked.known_labels, asked.class_names, method, notes)
     return ProtocolResult(report, tuple(choices), asked.provenance)
 
 
@@ -205,12 +206,13 @@ def _training_rows(
                     if not skip:
                         raise PictureError(piece.reason, part.name_of(piece.row))
                     continue
-                b, where = len(piece.rows), piece.images.shape[-2:]
-                boxes = sample_boxes(b, where, (0.08, 1.0), generator=generator)
+                assert piece.images is not None  # nothing is cached here
+                b, (height, width) = len(piece.rows), piece.images.shape[-2:]
+                boxes = sample_boxes(b, (height, width), (0.08, 1.0), generator=generator)
                 flips = torch.rand(b, generator=generator) < 0.5
                 images = piece.images.contiguous().to(runner.device)
                 crops = crop_and_resize(images, boxes, size, flips=flips)
                 found.append(runner(normalize(crops, IMAGENET_MEAN, IMAGENET_STD)))
-                labels.append(part.labels[torch.tensor(piece.rows)])
+                labels.append(part.known_labels[torch.tensor(piece.rows)])
             if found:
                 yield torch.cat(found), torch.cat(labels).to(runner.device)
