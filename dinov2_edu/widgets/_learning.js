@@ -27,7 +27,7 @@ export function settingsFor(name, broken, preset) {
 
 let secondsAStep = null; // of "minute" on this device, measured at the first press
 
-/** Which preset suits this device: a few steps of a small run are timed in a worker of their own. */
+/** How many seconds a step takes on this device, and which preset suits it: a few steps of a small run are timed in a worker of their own. */
 async function suitable() {
   if (secondsAStep === null) {
     const trial = startLive();
@@ -44,7 +44,7 @@ async function suitable() {
       trial.stop();
     }
   }
-  return secondsAStep * PRESETS.minute.steps > TOO_LONG ? "quick" : "minute";
+  return { seconds: secondsAStep, preset: secondsAStep * PRESETS.minute.steps > TOO_LONG ? "quick" : "minute" };
 }
 
 export class LearningRun {
@@ -59,8 +59,14 @@ export class LearningRun {
   async start({ preset, seed, delay }) {
     this.turn("preparing");
     try {
-      this.preset = preset === "auto" ? await suitable() : preset;
-      if (this.state === "stopped") return;
+      this.preset = preset;
+      if (preset === "auto") {
+        const found = await suitable();
+        if (this.state === "stopped") return;
+        this.preset = found.preset;
+        const runs = found.preset === "quick" ? "a quick look at a smaller network" : "the run of a minute";
+        this.tell(`This device makes ${Math.round(1 / found.seconds)} steps a second: ${runs}.`);
+      }
       this.live = startLive();
       const { config } = await this.ask("startRun",
         { preset: this.preset, seed, delay, evaluateEvery: EVALUATE, paused: true });
@@ -125,6 +131,10 @@ export class LearningRun {
     this.knn = accuracy;
     this.neighbours = neighbours;
     this.untrained ??= { accuracy, neighbours };
+    const fallen = accuracy <= this.best - FALL;
+    if (fallen && !this.fallen) this.tell(`k-NN has fallen from ${percent(this.best)} to ${percent(accuracy)}.`);
+    if (!fallen && this.fallen) this.tell(`k-NN is back at ${percent(accuracy)}.`);
+    this.fallen = fallen;
     this.hear("numbers");
   }
 
@@ -220,7 +230,7 @@ export class LearningRun {
       return `Collapse, “${name}”: ${evidence} ${advice}` +
         (alive ? " The backbone does better than its targets: KoLeo, which looks at no target, goes on." : "");
     }
-    if (this.knn > this.best - FALL) return `Learning: ${evidence}`;
+    if (!this.fallen) return `Learning: ${evidence}`;
     return `The rules find nothing wrong (${evidence.toLowerCase().replace(/\.$/, "")}), and yet k-NN has fallen from ` +
       `${percent(this.best)} to ${percent(this.knn)}: pictures are told apart by something else than their texture.`;
   }
@@ -232,7 +242,7 @@ export class LearningRun {
     const steps = this.step - given.step;
     const since = `All was given back ${steps} steps ago`;
     if (this.verdict.name !== "learning") return `${since}, and it has not recovered so far.`;
-    if (this.knn > this.best - FALL) return `${since}, and it learns.`;
+    if (!this.fallen) return `${since}, and it learns.`;
     return `${since}; targets differ, but k-NN is still below its best of ${percent(this.best)}.`;
   }
 }

@@ -15,7 +15,8 @@ function grayCanvas(bytes, side) {
     const canvas = h("canvas", { width: side, height: side });
     const ctx = canvas.getContext("2d");
     const image = ctx.createImageData(side, side);
-    bytes.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < bytes.length; i++) pixels[i] = 0xff000000 | (bytes[i] * 0x010101);
     ctx.putImageData(image, 0, 0);
     painted.set(bytes, canvas);
   }

@@ -9,7 +9,8 @@ import { button, figure, h, percent, reducedMotion, row, segmented, shell, slide
 const LENGTHS = [["auto", "what suits this device"], ["minute", "a minute"], ["quick", "a quick look"]];
 const DELAYS = [0, 50, 200, 1000];
 const LABELS = { running: "Pause", preparing: "Drawing …", ended: "Train again", failed: "Train again" };
-const FRAME = 100;   // milliseconds between two pictures while it runs
+const FRAME = 100;   // milliseconds between two pictures while it runs, at least
+const SHARE = 5;     // and at least so many times what drawing one takes, so that the page answers on a slow device
 const SEEDS = 9;
 const STYLE = `
 .dv2 .dv2-row.dv2-wide { align-items: center; }
@@ -24,8 +25,9 @@ const STYLE = `
 /** What the buttons do; the run of now and the one before it are run.now and run.before. */
 function runner(ui) {
   const { model } = ui;
-  let [last, timer] = [0, null];
+  let [last, timer, began, cost] = [0, null, 0, 0];
   const held = { now: null, before: null };
+  ui.watch(() => { began = performance.now(); });
   const show = () => {
     clearTimeout(timer);
     last = performance.now();
@@ -35,7 +37,7 @@ function runner(ui) {
     ui.repaint();
   };
   const hear = (what) => { // numbers come many times a second: not each of them is drawn
-    const pause = what !== "numbers" ? 0 : reducedMotion() ? 10 * FRAME : FRAME;
+    const pause = what !== "numbers" ? 0 : Math.max(reducedMotion() ? 10 * FRAME : FRAME, SHARE * cost);
     const wait = pause - (performance.now() - last);
     if (wait <= 0) return show();
     clearTimeout(timer);
@@ -66,6 +68,7 @@ function runner(ui) {
     },
     one: async () => { await held.now.pause(); return (await ready())?.stepOnce(); },
     reset,
+    drawn: () => { setTimeout(() => { cost = performance.now() - began; }); }, // after the browser's part of the frame
     stop: () => { clearTimeout(timer); held.now.stop(); },
   });
 }
@@ -235,6 +238,7 @@ function render({ model, el }) {
   logList(ui, run);
   later(ui, run);
   ui.watch(() => ui.say(words(model, run)));
+  ui.watch(run.drawn);
   let resting = null; // the run that waits for its tab to be seen again
   const hide = () => {
     if (document.hidden && run.now.state === "running") { resting = run.now; resting.pause(); }

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from harness import ORIGIN
+from harness import ORIGIN, plain
 from PIL import Image
 from safetensors import safe_open
 from synthetic import switch_theme, violations
@@ -67,8 +67,11 @@ def test_unknown_part_is_refused():
         LearnsWidget(shows=["knn", "sounds"])
 
 
-@pytest.mark.parametrize(("hurry", "steps"), [(0, 1000), (50, 700)])
-def test_measured_speed_chooses_the_length(mount, hurry, steps):
+@pytest.mark.parametrize(
+    ("hurry", "steps", "runs"),
+    [(0, 1000, "the run of a minute"), (50, 700, "a quick look at a smaller network")],
+)
+def test_measured_speed_chooses_the_length(mount, hurry, steps, runs):
     """A clock that runs `hurry` times too fast makes the device seem slow; one that stands, fast."""
     shown = mount(LearnsWidget())
     shown.page.evaluate(
@@ -80,6 +83,7 @@ def test_measured_speed_chooses_the_length(mount, hurry, steps):
     shown.page.wait_for_function(
         f"() => document.querySelector('.dv2-readout').textContent.includes(' of {steps}')", timeout=PATIENCE
     )
+    assert re.match(rf"Step 0: This device makes \S+ steps a second: {runs}\.", log(shown)[0])
 
 
 # ---- a run ----
@@ -180,6 +184,45 @@ def test_every_break_goes_into_the_run(shown, tmp_path):
     assert TrainConfig.from_dict(config).n_prototypes == 32
     assert (config["targets"], config["koleo_weight"], config["crops"]["n_local"]) == ("sinkhorn", 0.02, 4)
     assert config["momentum"] == [0.9, 1] and config["teacher_temperature"] == [0.02, 0.02]
+
+
+def test_what_the_rules_cannot_see_is_said_all_the_same(shown):
+    """A made-up run: with a watermark k-NN falls while targets part; what the page says, step by step."""
+    script = """async (esm) => {
+        const { LearningRun } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
+        const run = Object.assign(new LearningRun(() => {}), { state: "running", last: 700, pixels: 0.14 });
+        const said = [];
+        const take = (step, accuracy, name) => {
+            Object.assign(run, { step, verdict: { name, evidence: "Evidence: 1.", advice: "", step } });
+            run.take({ step, accuracy, neighbours: [] });
+            said.push(run.sentence());
+        };
+        take(0, 0.2, "learning");
+        take(150, 0.39, "learning");
+        run.breaks = ["shortcut"];
+        take(200, 0.3, "learning");
+        take(250, 0.27, "learning");
+        run.breaks = [];
+        run.marks = [{ step: 250, name: "shortcut", broken: false }];
+        take(300, 0.28, "learning");
+        take(400, 0.38, "learning");
+        take(425, 0.4, "one prototype");
+        return { said, log: run.log.map(({ step, text }) => `${step} ${text}`) };
+    }"""
+    found = shown.page.evaluate(script, shown.source)
+    said = [plain(text) for text in found["said"]]
+    assert [plain(text) for text in found["log"]] == [
+        "250 k-NN has fallen from 39 % to 27 %.",
+        "400 k-NN is back at 38 %.",
+    ]
+    assert said[2].endswith("Learning: Evidence: 1.") and "with a watermark on each picture" in said[2]
+    assert "find nothing wrong (evidence: 1), and yet k-NN has fallen from 39 % to 27 %" in said[3]
+    assert said[4].endswith(
+        "All was given back 50 steps ago; targets differ, but k-NN is still below its best of 39 %."
+    )
+    assert said[5].endswith("Learning: Evidence: 1. All was given back 150 steps ago, and it learns.")
+    assert "KoLeo, which looks at no target, goes on." in said[6]
+    assert said[6].endswith("All was given back 175 steps ago, and it has not recovered so far.")
 
 
 def saved(shown, path) -> dict:
