@@ -64,6 +64,7 @@ function weights(model) {
  */
 export function seeing(model) {
   const { patch_size: patch } = model.get("config");
+  const mostPixels = Math.max(...model.get("sizes")) ** 2;
   let [live, ready] = [null, false];
   const looks = new Map();    // key -> promise
   const grid = (picture, size) => gridOf(picture.canvas, size, patch);
@@ -76,8 +77,8 @@ export function seeing(model) {
       const given = await weights(model);
       if (live !== mine) throw new Error("stopped");
       const transfer = given.bytes ? [given.bytes] : [];
-      const { config } = await live.ask("loadModel", { name: "trained", ...given }, transfer);
-      await live.ask("loadModel", { name: "random", random: config, seed: 0 });
+      const { config } = await live.ask("loadModel", { name: "trained", mostPixels, ...given }, transfer);
+      await live.ask("loadModel", { name: "random", mostPixels, random: config, seed: 0 });
       ready = true;
     } catch (error) {
       if (live === mine) stop();

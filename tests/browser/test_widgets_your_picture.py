@@ -15,7 +15,9 @@ from torch.nn.functional import cosine_similarity, interpolate, normalize
 from dinov2_edu.crops import normalize as normalise_pixels
 from dinov2_edu.features import pca_colours
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
+from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights import load_backbone
+from dinov2_edu.weights.book import save_book_checkpoint
 from dinov2_edu.widgets.your_picture import YourPictureWidget
 
 LOAD = "Load the model (2.4 MB)"
@@ -509,12 +511,18 @@ def test_loading_can_be_cancelled_and_a_failure_is_said(mount, widget):
     assert "could not be fetched" in see.texts(".dv2-notice")[0]
 
 
-def test_a_live_kernel_hands_the_weights_over(mount, widget, monkeypatch):
+def test_a_live_kernel_hands_over_whatever_weights_the_control_was_given(mount, monkeypatch, tmp_path):
+    config = ViTConfig(img_size=28, patch_size=14, width=64, depth=2, heads=2, n_registers=2, layer_scale=1.0)
+    torch.manual_seed(3)
+    model = VisionTransformer(config)
+    path = save_book_checkpoint(model, {}, tmp_path)
+    given = YourPictureWidget({f"disc {i}": photo(i) for i in range(2)}, weights=path)
+    assert given.sizes == [112, 224, 336, 448]
     sent = []
-    monkeypatch.setattr(widget, "send", lambda *given: sent.append(given))
-    widget._handle_custom_msg({"wanted": "book.safetensors"}, [])
+    monkeypatch.setattr(given, "send", lambda *parts: sent.append(parts))
+    given._handle_custom_msg({"wanted": "book.safetensors"}, [])
     (message, (content,)) = sent[0]
-    see = mount(widget)
+    see = mount(given)
     see.page.evaluate(
         """([message, text]) => {
             const model = window.__model, heard = new Set();
@@ -528,9 +536,18 @@ def test_a_live_kernel_hands_the_weights_over(mount, widget, monkeypatch):
         }""",
         [message, base64.b64encode(content).decode()],
     )
-    load(see)
+    see.press(f"Load the model ({len(content) / 1e6:.1f} MB)")
+    see.root.get_by_role("button", name="Load").wait_for(state="hidden", timeout=30_000)
     assert see.page.evaluate("window.__wanted") == {"wanted": "book.safetensors"}
-    wait(see, "by trained weights")
+    give(see, file_of(FIRST))
+    see.choose("size", 112)
+    see.choose("view", "attention")
+    said = wait(see, "Block 2, trained weights")
+    with torch.no_grad():
+        halved = load_backbone(path)
+        shares = 67 * halved.attention_maps(pixels(FIRST, 112, 112), 1)[0, :, 0, 3:]
+    for head, row in enumerate(shares):
+        assert numbers(said, rf"head {head + 1} ([\d.]+) at")[0] == pytest.approx(float(row.max()), abs=0.06)
 
 
 # ---- everywhere ----
