@@ -28,7 +28,7 @@ export function refusal(name, kind, size) {
   return `“${name}” is no picture that this browser can read. ${READABLE}`;
 }
 
-/** Whether a JPEG stops before its end mark: browsers draw such a file with its lower part gray and do not complain. */
+/** Whether a JPEG stops before its end mark (a small copy inside has one, too): some browsers draw what is there in gray. */
 export function cutShort(bytes) {
   let at = 2;
   while (bytes[at] === 0xff && bytes[at + 1] !== 0xda) at += 2 + bytes[at + 2] * 256 + bytes[at + 3];

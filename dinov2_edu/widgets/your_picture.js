@@ -138,7 +138,7 @@ function controls(ui, { ready, gridNow, pictures }) {
     if (learnt && model.get("network") === "pixels") ui.set({ network: "trained" });
   });
   segmented(ui, { key: "size", label: "Longer side, pixels", options: model.get("sizes").map((size) => [size, String(size)]) });
-  only(ui, ["similarity"], segmented(ui, { key: "tap", label: "A tap chooses", options: [
+  only(ui, ["similarity"], segmented(ui, { key: "tap", label: "A tap chooses", wide: true, options: [
     ["one", "the one patch"], ["more", "more like this"], ["less", "less like this"]] })[0]);
   only(ui, ["similarity", "blocks"], slider(ui, { key: "threshold", label: "Outline from", min: 0, max: 1, step: 0.01,
     format: (value) => minus(value.toFixed(2)) }));

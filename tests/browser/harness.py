@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,8 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def mount(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
+@contextmanager
+def mounting(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
     """Mount a widget: `mount(widget, width=1200, dark=False, before="script")`.
 
     A console error or a request for another host fails the test.
@@ -183,6 +184,13 @@ def mount(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
     for context in contexts:
         context.close()
     assert not complaints, complaints
+
+
+@pytest.fixture
+def mount(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
+    """The same for one test."""
+    with mounting(chromium) as open_page:
+        yield open_page
 
 
 def _serve(route: Route, page: str, complaints: list[str]) -> None:

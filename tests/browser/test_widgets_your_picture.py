@@ -3,11 +3,12 @@
 import base64
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from harness import Mounted
+from harness import Mounted, mounting
 from PIL import Image
 from synthetic import photo, point, switch_theme, violations
 from torch.nn.functional import cosine_similarity, interpolate, normalize
@@ -62,14 +63,28 @@ def load(see: Mounted) -> Mounted:
     return see
 
 
-@pytest.fixture
-def own(mount, widget) -> Mounted:
+START = {
+    "view": "similarity", "network": "trained", "size": 64, "photo": "yours 1", "other": "yours 2",
+    "place": [(QUERY[0] + 0.5) / 16, (QUERY[1] + 0.5) / 16], "more": [], "less": [], "threshold": 0.7,
+    "tap": "one", "query": "cls", "block": 6, "cut": 0.0, "foreground_high": True, "together": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def loaded(chromium, widget) -> Iterator[Mounted]:
     """The control with two pictures of the reader's own, PNG, so that both sides see the same bytes."""
-    see = load(mount(widget))
-    give(see, file_of(FIRST), file_of(SECOND))
-    see.set(place=[(QUERY[0] + 0.5) / 16, (QUERY[1] + 0.5) / 16])
-    wait(see, "row 6, column 10")
-    return see
+    with mounting(chromium) as mount:
+        see = load(mount(widget))
+        give(see, file_of(FIRST), file_of(SECOND))
+        yield see
+
+
+@pytest.fixture
+def own(loaded) -> Mounted:
+    """The same as every test finds it."""
+    loaded.set(**START)
+    wait(loaded, "Like row 6, column 10 of \u201cyours 1\u201d, by trained weights")
+    return loaded
 
 
 # ---- the package's numbers ----
@@ -209,11 +224,9 @@ def test_one_scale_of_attention_for_all_maps(own):
 
 def test_colours_are_the_packages(own):
     own.choose("view", "colours")
-    own.choose("size", 64)
-    own.set(other="disc 1")
     give(own, file_of(photo(5, 96)))  # both pictures square, so that the package takes them together
     own.set(other="yours 1")
-    wait(own, "of \u201cyours 1\u201d")
+    wait(own, "256 of \u201cyours 1\u201d")
     with torch.no_grad():
         pair = torch.cat([MODEL(pixels(one, 64, 64)).patches for one in (photo(5, 96), FIRST)])
     for cut, high in ((0.0, True), (0.3, True), (0.3, False)):
@@ -331,11 +344,11 @@ def test_strongest_directions_are_numpys(own):
 
 @pytest.mark.parametrize("threshold", [-0.7, 0.0, 0.9])
 @pytest.mark.parametrize("high", [True, False])
-def test_two_passes_are_the_packages(mount, widget, threshold, high):
+def test_two_passes_are_the_packages(own, threshold, high):
     rows = np.random.default_rng(1).normal(size=(2, 30, 6)) * np.arange(1, 7)
     wanted = pca_colours(rows, n_components=4, threshold=threshold, foreground_high=high)
     options = {"count": 4, "threshold": threshold, "foregroundHigh": high, "passes": 2}
-    found = mount(widget).call("pcaColors", rows.reshape(60, 6).tolist(), options)
+    found = own.call("pcaColors", rows.reshape(60, 6).tolist(), options)
     np.testing.assert_allclose(found["first"], wanted.first_scores.ravel(), atol=1e-5)
     assert found["foreground"] == wanted.foreground.ravel().tolist()
     np.testing.assert_allclose(found["explained"], wanted.explained, atol=1e-5)
@@ -416,6 +429,15 @@ def test_what_cannot_be_read_gets_a_sentence(mount, widget):
     assert violations(see) == []
     give(see, file_of(FIRST))
     assert not see.root.locator(".dv2-notice").is_visible()
+
+
+def test_a_jpeg_is_whole_where_the_picture_ends_and_not_its_small_copy(own):
+    see, whole = own, file_of(photo(0), "JPEG")["buffer"]
+    inside = b"\xff\xd8\xff\xd9"  # as a camera's thumbnail would end
+    with_copy = whole[:2] + b"\xff\xe1\x00\x06" + inside + whole[2:]
+    for content, cut in ((whole, False), (whole[:-2], True), (with_copy, False), (with_copy[:3000], True)):
+        assert see.call("cutShort", list(content)) is cut
+    assert see.call("cutShort", list(whole + b"a film of the moment before")) is False
 
 
 SEND = """async ([kind, content]) => {
