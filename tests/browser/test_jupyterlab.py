@@ -20,10 +20,11 @@ ROOT = Path(__file__).parents[2]
 SHOW_ALL = """\
 from IPython.display import display
 import synthetic
-from dinov2_edu.widgets import crops, ema, losses, masks
+from dinov2_edu.widgets import crops, ema, learns, losses, masks
 photo = synthetic.photo(0)
 control = ema.EmaWidget(still="<svg></svg>", alt="a still figure")
 display(control, crops.CropsWidget(photo), masks.MasksWidget(photo), losses.LossesWidget())
+display(learns.LearnsWidget(preset="quick"))
 for name in ("attention", "prototypes", "runs", "mistakes", "your_picture"):
     display(getattr(synthetic, f"{name}_widget")())"""
 READ_BACK = "control.momentum, round(control.lag)"
@@ -79,7 +80,7 @@ def notebook(chromium: Browser, lab: str) -> Iterator[Page]:
     page.get_by_role("menuitem", name="Run").first.click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.wait_for_function(
-        "document.querySelectorAll('.dv2-readout:not(:empty)').length === 9", timeout=120_000
+        "document.querySelectorAll('.dv2-readout:not(:empty)').length === 10", timeout=120_000
     )
     yield page
     context.close()
@@ -92,6 +93,9 @@ def test_widgets_work_in_jupyterlab(notebook):
     notebook.keyboard.press("ArrowRight")  # JupyterLab wants this key for itself
     notebook.get_by_text("At step 600 the momentum is 0.99.").wait_for(timeout=10_000)
     assert not notebook.locator(".dv2-still").is_visible()
+
+    notebook.get_by_role("group", name="A small DINOv2").get_by_role("button", name="One step").click()
+    notebook.get_by_text("Step 1 of 700: k-NN").wait_for(timeout=120_000)
 
     notebook.locator(".jp-CodeCell .cm-content").last.click()
     notebook.keyboard.press("Control+Enter")
