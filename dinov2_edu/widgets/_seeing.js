@@ -102,7 +102,9 @@ export function seeing(model) {
   function look(network, picture, size, mask) {
     const key = [network, picture.id, size, mask ? mask.join("") : ""].join("|");
     if (!looks.has(key)) {
-      looks.set(key, live.ask("look", { model: network, key, mask, ...bytesOf(picture, size) }));
+      const asked = live.ask("look", { model: network, key, mask, ...bytesOf(picture, size) });
+      asked.catch(() => looks.delete(key));
+      looks.set(key, asked);
       for (const old of [...looks.keys()].slice(0, -KEPT)) {
         looks.delete(old);
         live.ask("forget", { key: old });
