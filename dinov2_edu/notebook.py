@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -214,9 +215,15 @@ def live_curves(every: int = 5) -> Callable[[Any], None]:
     return draw
 
 
+_WRONG: Counter[str] = Counter()
+"""Wrong answers to each exercise, one after the other."""
+
+
 @checked
 def check(name: str, function: Callable[..., Any]) -> None:
     """Judge a reader's solution of an exercise and print what was found; a wrong answer raises nothing.
+
+    The second wrong answer brings a hint, and so does each after it.
 
     Args:
         name: chapter and exercise, such as `"losses.koleo"`.
@@ -231,6 +238,10 @@ def check(name: str, function: Callable[..., Any]) -> None:
     with torch.random.fork_rng(devices=[]):  # a reference may be a module, whose weights are drawn first
         verdict = examine(exercise, function, generator=generator)
     print(verdict.message)
+    wrong = not verdict.passed and verdict.written
+    _WRONG[name] = _WRONG[name] + 1 if wrong else 0
+    if _WRONG[name] > 1:
+        print(f"Hint: {exercise.hint}")
     pair = verdict.theirs, verdict.wanted
     if all(isinstance(one, Tensor) for one in pair) and pair[0].shape == pair[1].shape:
         _show_difference(*(one.detach().cpu().double().numpy() for one in pair))

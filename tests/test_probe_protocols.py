@@ -245,7 +245,7 @@ def test_command_evaluates_by_an_official_protocol(model, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("only_first", "only_second"), [(0, 0), (5, 0), (3, 9), (9, 3), (700, 640), (2000, 2500)]
+    ("only_first", "only_second"), [(0, 0), (5, 0), (3, 9), (9, 3), (700, 640), (60, 20), (2000, 2500)]
 )
 def test_paired_test_is_the_exact_binomial_test(only_first, only_second):
     first = np.array([True] * only_first + [False] * only_second + [True] * 30 + [False] * 20)
@@ -253,6 +253,9 @@ def test_paired_test_is_the_exact_binomial_test(only_first, only_second):
     found = paired_test(first, second)
     n = only_first + only_second
     expected = binomtest(only_first, n, 0.5).pvalue if n else 1.0
+    verdicts = {(5, 0): "no difference shown", (60, 20): "the first is better"}
+    verdicts[2000, 2500] = "the second is better"
+    assert verdicts.get((only_first, only_second), found.verdict) == found.verdict
     assert found[:2] == (only_first, only_second) and found.p_value == pytest.approx(expected, rel=1e-9)
 
 

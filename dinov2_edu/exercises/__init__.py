@@ -5,8 +5,10 @@ Each chapter has a module here with a dictionary `EXERCISES`. A notebook asks fo
 """
 
 import copy
+import dis
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,7 +32,7 @@ class Exercise:
         reference: the package's function. It gets the same inputs, and its result is the right one.
         make_inputs: draws the inputs, name to value, from a `torch.Generator`. They are passed by position,
             in the dictionary's order. Shapes should differ between draws where the function allows it.
-        hint: one sentence for a reader who is stuck.
+        hint: one sentence for a reader who is stuck; it comes with the second wrong answer.
         mistakes: what went wrong, in words that complete "It looks as if ...", to a function that does it
             wrong in that way. A reader's result that equals its result is told so.
         tolerance: largest absolute or relative difference that passes.
@@ -46,12 +48,14 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `examine` found: whether all draws passed, in words, and the two results that differ, if any."""
+    """What `examine` found: whether all draws passed, in words, the two results that differ, if any, and whether there
+    was anything to judge."""
 
     passed: bool
     message: str
     theirs: Any = None
     wanted: Any = None
+    written: bool = True
 
 
 @checked
@@ -81,14 +85,15 @@ def examine(exercise: Exercise, function: Callable[..., Any], *, generator: torc
         ValueError: `function` cannot be called.
     """
     require(callable(function), f"wanted your function itself, without brackets, got {describe(function)}")
+    if _unwritten(function):
+        message = f"Your turn. Wanted: {exercise.task}.\nGiven: {_given(exercise.make_inputs(generator))}."
+        return Verdict(False, message, written=False)
     for _ in range(N_DRAWS):
         inputs = dict(exercise.make_inputs(generator))
         wanted = exercise.reference(*copy.deepcopy(list(inputs.values())))
         given = copy.deepcopy(list(inputs.values()))
         try:
             theirs = function(*given)
-        except NotImplementedError:
-            return _failed(exercise, inputs, "nothing is written yet")
         except Exception as error:
             return _failed(exercise, inputs, f"your function raised {type(error).__name__}: {error}")
         problem = difference(theirs, wanted, tolerance=exercise.tolerance)
@@ -104,14 +109,23 @@ def examine(exercise: Exercise, function: Callable[..., Any], *, generator: torc
 
 
 def _failed(exercise: Exercise, inputs: Mapping[str, Any], problem: str, *results: Any) -> Verdict:
-    given = ", ".join(f"{name} = {_short(value)}" for name, value in inputs.items())
-    lines = [
-        f"Not yet: {problem}.",
-        f"Wanted: {exercise.task}.",
-        f"Given: {given}.",
-        f"Hint: {exercise.hint}",
-    ]
+    lines = [f"Not yet: {problem}.", f"Wanted: {exercise.task}.", f"Given: {_given(inputs)}."]
     return Verdict(False, "\n".join(lines), *results)
+
+
+_NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
+"""What a function does whose body is a docstring and `...`."""
+
+
+def _unwritten(function: Callable[..., Any]) -> bool:
+    """Whether a function is the stub that the exercise gives."""
+    steps = list(dis.get_instructions(function)) if inspect.isfunction(function) else []
+    returned = {step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")}
+    return returned == {None} and {step.opname for step in steps} <= _NOTHING
+
+
+def _given(inputs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {_short(value)}" for name, value in inputs.items())
 
 
 def _short(value: Any) -> str:

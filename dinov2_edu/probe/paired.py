@@ -22,6 +22,13 @@ class PairedTest(NamedTuple):
     only_second: int
     p_value: float
 
+    @property
+    def verdict(self) -> str:
+        """What follows where 0.01 is asked of the p-value: which classifier is better, or that none is shown to be."""
+        if self.p_value >= 0.01:
+            return "no difference shown"
+        return f"the {'first' if self.only_first > self.only_second else 'second'} is better"
+
 
 @checked
 def paired_test(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> PairedTest:
