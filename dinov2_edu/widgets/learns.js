@@ -4,7 +4,7 @@ import { BREAK_WORDS, LearningRun } from "./_learning.js";
 import { chart } from "./_run_charts.js";
 import { PRESETS } from "./live/presets.js";
 import { neighboursAspect, paintNeighbours, paintStrip, sameTexture, stripAspect } from "./_seen.js";
-import { button, figure, h, percent, reducedMotion, row, segmented, shell, slider, toggle } from "./_shared.js";
+import { button, figure, h, more, percent, reducedMotion, row, segmented, shell, slider, toggle } from "./_shared.js";
 
 const LENGTHS = [["auto", "what suits this device"], ["minute", "a minute"], ["quick", "a quick look"]];
 const DELAYS = [0, 50, 200, 1000];
@@ -122,6 +122,18 @@ function buttons(ui, run) {
   const go = button(ui, { label: "Train", primary: true, into: line, onPress: run.press });
   const one = button(ui, { label: "One step", into: line, onPress: run.one });
   const again = button(ui, { label: "Start over", into: line, onPress: run.reset });
+  ui.watch(() => {
+    const { state, step } = run.now;
+    go.textContent = LABELS[state] ?? (step ? "Go on" : "Train");
+    go.disabled = state === "preparing";
+    one.disabled = state === "preparing";
+    again.disabled = state === "off" || state === "preparing";
+  });
+}
+
+/** The teacher as a file, and the reader's own pictures. */
+function fileButtons(ui, run, into) {
+  const line = row(ui, "Files", { wide: true, into });
   const save = button(ui, { label: "Save the teacher", into: line, onPress: () => download(run.now) });
   const files = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true,
     onchange: () => addFiles(run.now, files.files).finally(() => { files.value = ""; }) });
@@ -130,10 +142,6 @@ function buttons(ui, run) {
   ui.watch(() => {
     const { state, step } = run.now;
     own.disabled = !["running", "paused"].includes(state);
-    go.textContent = LABELS[state] ?? (step ? "Go on" : "Train");
-    go.disabled = state === "preparing";
-    one.disabled = state === "preparing";
-    again.disabled = state === "off" || state === "preparing";
     save.disabled = !step || state === "preparing" || state === "failed";
   });
 }
@@ -154,12 +162,14 @@ function breakSwitches(ui, run) {
 }
 
 function settings(ui, run) {
-  segmented(ui, { key: "preset", label: "Length, at the next start", options: LENGTHS })
+  const into = more(ui, "Length, seed, speed, files");
+  segmented(ui, { key: "preset", label: "Length, at the next start", options: LENGTHS, into })
     .at(0).closest(".dv2-control").classList.add("dv2-wide");
-  slider(ui, { key: "seed", label: "Seed, at the next start", min: 0, max: SEEDS });
-  slider(ui, { key: "delay", label: "Pause between steps", values: DELAYS,
+  slider(ui, { key: "seed", label: "Seed, at the next start", min: 0, max: SEEDS, into });
+  slider(ui, { key: "delay", label: "Pause between steps", values: DELAYS, into,
     format: (milliseconds) => (milliseconds ? `${milliseconds / 1000} s` : "none") });
   ui.model.on("change:delay", () => run.now.speed(ui.model.get("delay")));
+  fileButtons(ui, run, into);
 }
 
 function words(model, { now, before }) {

@@ -163,7 +163,13 @@ def mounting(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
     contexts, complaints = [], []
 
     def open_page(
-        widget: Any, *, width: int = 1200, dark: bool = False, before: str = "", **context_options: Any
+        widget: Any,
+        *,
+        width: int = 1200,
+        dark: bool = False,
+        before: str = "",
+        unfold: bool = True,
+        **context_options: Any,
     ) -> Mounted:
         context = chromium.new_context(viewport={"width": width, "height": 900}, **context_options)
         contexts.append(context)
@@ -178,6 +184,8 @@ def mounting(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
         page.goto(f"{ORIGIN}/")
         if context_options.get("java_script_enabled", True):
             page.locator(".dv2-readout:not(:empty)").wait_for(timeout=10_000)
+            for fold in page.locator(".dv2-more > summary").all() if unfold else ():
+                fold.click()
         return Mounted(page, widget._esm)
 
     yield open_page

@@ -40,6 +40,8 @@ class Reader(Mounted):
         self.pointer = pointer
         self.moved: set[tuple[str, str]] = set()
         self.fingers = page.context.new_cdp_session(page) if pointer == "touch" else None
+        for fold in self.root.locator(".dv2-more > summary").all():
+            self._press(fold)
 
     def unmoved(self) -> list[tuple[str, str]]:
         """Each control, as (its name, keyboard or pointer), that no move has touched that way."""

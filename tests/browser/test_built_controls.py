@@ -73,6 +73,8 @@ def crops(see: Reader) -> None:
     assert "with 2 boxes on it" in see.alt()
     see.drag("n_local", 1.0)
     assert "with 12 boxes on it" in see.alt()
+    see.turn(40)
+    see.arrow("ArrowLeft", "ArrowUp")
 
 
 def masks(see: Reader) -> None:

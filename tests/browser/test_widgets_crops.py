@@ -17,13 +17,15 @@ PHOTO = Image.fromarray(np.stack(np.broadcast_arrays(RAMP[None, :], RAMP[:400, N
 
 @pytest.fixture
 def cropped(mount):
-    return opened(mount(CropsWidget(PHOTO, photo_alt="a colour ramp")))
+    return mount(CropsWidget(PHOTO, photo_alt="a colour ramp"))
 
 
-def opened(mounted):
-    """The control with its fold of further settings open."""
-    mounted.root.locator("summary").click()
-    return mounted
+def test_few_settings_are_in_sight_until_a_fold_is_opened(mount):
+    cropped = mount(CropsWidget(PHOTO), unfold=False)
+    assert cropped.control("global_scale.0").is_visible() and not cropped.control("ratio.0").is_visible()
+    cropped.root.locator("summary").focus()
+    cropped.page.keyboard.press("Enter")
+    assert cropped.control("ratio.0").is_visible() and cropped.control("solarise").is_visible()
 
 
 def areas(mounted):
@@ -285,7 +287,7 @@ def test_colour_says_its_numbers_and_changes_the_crop(cropped):
 
 def test_blur_smooths(mount):
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
-    cropped = opened(mount(CropsWidget(noise)))
+    cropped = mount(CropsWidget(noise))
     before = picture_of_crop(cropped, 0)
     cropped.control("blur").click()
     assert "blurred with sigma" in cropped.readout()
