@@ -4,7 +4,6 @@ Source: paper section 5; official `dinov2/layers/` @ b8931f7.
 """
 
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -170,9 +169,11 @@ def stochastic_depth(
     return tokens.index_add(0, chosen, update.to(tokens.dtype), alpha=b / kept)
 
 
-_DRAWN: WeakKeyDictionary[torch.Generator, dict[int, Tensor]] = WeakKeyDictionary()
+_DRAWN: dict[tuple[int, int], tuple[torch.Generator, Tensor]] = {}
+"""By generator and ticket; the generator is held as well, so that no other gets its id."""
+
 _REMEMBERED = 4096
-"""Draws of a generator that can be repeated: those of 25 steps of ViT-g."""
+"""Draws that can be repeated: those of 25 steps of ViT-g."""
 
 
 def _repeatable(draw: Callable[[], Tensor], generator: torch.Generator | None) -> Tensor:
@@ -183,15 +184,15 @@ def _repeatable(draw: Callable[[], Tensor], generator: torch.Generator | None) -
     """
     if generator is None or torch.compiler.is_compiling():
         return draw()
-    ticket = int(torch.randint(2**62, ()))
-    drawn = _DRAWN.setdefault(generator, {})
+    ticket = id(generator), int(torch.randint(2**62, ()))
     if torch._C._current_graph_task_id() == -1:  # no backward pass is running
-        drawn[ticket] = draw()
-        if len(drawn) > _REMEMBERED:
-            del drawn[next(iter(drawn))]
+        _DRAWN.pop(ticket, None)
+        _DRAWN[ticket] = generator, draw()
+        if len(_DRAWN) > _REMEMBERED:
+            del _DRAWN[next(iter(_DRAWN))]
     require(
-        ticket in drawn,
+        ticket in _DRAWN,
         "a block is computed again in the backward pass, and which images it kept is not known: "
         "leave preserve_rng_state=True in torch.utils.checkpoint",
     )
-    return drawn[ticket]
+    return _DRAWN[ticket][1]
