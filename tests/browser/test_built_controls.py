@@ -260,7 +260,7 @@ LOAD = "Load the model (2.4 MB)"
 def load_model(page: Page) -> None:
     """Fetch the weights while there is a network."""
     page.get_by_role("button", name=LOAD).click()
-    page.get_by_role("button", name="Load").wait_for(state="hidden", timeout=60_000)
+    page.locator(".dv2").get_by_role("button", name="Load").wait_for(state="hidden", timeout=60_000)
 
 
 def your_picture(see: Reader) -> None:
