@@ -32,6 +32,10 @@ PAPER_AND_CODE = {
         "paper-versus-code": ["learning rate at 1,024 images", "0.004", "0.0002"],
         "04_heads": ["384", "DINO"],
     },
+    "three evaluations, three protocols": {
+        "paper-versus-code": ["logistic regression", "224", "256", "linear classifier and k-NN"],
+        "08_cifar10_probe": ["log_regression.py", "linear.py", "knn.py"],
+    },
     "published schedules": {"paper-versus-code": ["0.992 to 1", "0.994 to 1"]},
     "published weight decay": {"paper-versus-code": ["0.04 to 0.4", "0.04 to 0.2"]},
     "the blur is inverted": {
@@ -250,6 +254,12 @@ NOT_SAID = {
     r"thousand millions": "say GFLOP/s or a number",
     r"so-manieth": "no English word",
     r"the teacher always gives the better": "the code shows when, not always",
+    r"a difference smaller than they are wide": "overlapping intervals compare no two probes on one set of pictures",
+    r"not an idea but an amount": "data, a phase at high resolution and distillation set the models apart",
+    r"both pagodas the same colours": "in the random network's PCA most of the second pagoda is left blank",
+    r"against colour proves nothing": "nor does a low R2 prove that a component means something",
+    r"flat cut": "say linear classifier",
+    r"must look across processes": "KoLeo looks at one GPU's rows alone, in the official code and here",
 }
 """Words that were on a page and were wrong or hard to read, and why they must not come back."""
 
