@@ -44,8 +44,8 @@ class YourPictureWidget(BookWidget):
 
     Args:
         samples: name to picture, at least two, for readers without one of their own.
-        weights: a .safetensors file that holds its `ViTConfig`, as `save_book_checkpoint` writes it; the built
-            book has the book's own only.
+        weights: a .safetensors file that holds its `ViTConfig`, as `save_book_checkpoint` writes it (official weights
+            in half precision, for one); the book's own if None. A built page can fetch the book's own only.
         source: whose weights these are, in a few words for the caption.
         still, alt: the still figure and its words, as in `BookWidget`.
         values: starting values of the traitlets.
@@ -87,7 +87,7 @@ class YourPictureWidget(BookWidget):
         self,
         samples: Mapping[str, Picture],
         *,
-        weights: str | Path = BOOK_WEIGHTS,
+        weights: str | Path | None = None,
         source: str = "",
         still: Any = None,
         alt: str = "",
@@ -95,15 +95,16 @@ class YourPictureWidget(BookWidget):
     ) -> None:
         if len(samples) < 2:
             raise ValueError(f"wanted at least two samples, by name, got {list(samples)}")
-        self._weights = local_path(weights).read_bytes()
-        config = _sizes_in(self._weights, weights)
+        path = local_path(weights or BOOK_WEIGHTS)
+        self._weights = path.read_bytes()
+        config = _sizes_in(self._weights, path)
         names, sides = list(samples), [side * config["patch_size"] for side in GRID_SIDES]
         values = {
             "photo": names[0], "other": names[1], "size": sides[1], "block": config["depth"], **values,
         }  # fmt: skip
         super().__init__(
             still=still, alt=alt, samples=[image_bytes(one, longest=320) for one in samples.values()],
-            names=names, config=config, sizes=sides, weights_file=local_path(weights).name,
+            names=names, config=config, sizes=sides, weights_file=path.name,
             megabytes=len(self._weights) / 1e6, source=source, **values,
         )  # fmt: skip
         self.on_msg(self._hand_over)
@@ -129,7 +130,7 @@ class YourPictureWidget(BookWidget):
         return sum(map(len, self.samples))
 
 
-def _sizes_in(content: bytes, path: str | Path) -> dict[str, Any]:
+def _sizes_in(content: bytes, path: Path) -> dict[str, Any]:
     """The `ViTConfig` that a .safetensors file holds as metadata, as a dict."""
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
