@@ -9,6 +9,6 @@
 - `browser` finds or installs the browser that the page tests drive.
 - `environment` makes .venv; `make setup` is this command.
 - `pythons` finds a Python of a wanted version.
-- `colab` makes an environment of the versions that Colab ships.
+- `colab` makes an environment of the versions that Colab ships, `lowest` one of the lowest versions allowed.
 - `constraints` renews the exact versions and checksums that `make setup` installs.
 """

@@ -43,13 +43,21 @@ def make() -> Path:
     Raises:
         CalledProcessError: uv found no such Python, or a version is not to be had; uv has said which.
     """
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    wanted = python_version()
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--seed", "--python", find([wanted]) or wanted, FOLDER], check=True)
-    python = FOLDER / "bin" / "python"
-    subprocess.run([*uv, "pip", "install", "--python", python, "--requirement", VERSIONS], check=True)
+    python = environment_of(FOLDER, python_version(), "--requirement", str(VERSIONS))
     _MADE_OF.write_text(_digest())
+    return python
+
+
+def environment_of(folder: Path, wanted: str, *packages: str) -> Path:
+    """Make an environment with a Python such as "3.13" and what uv is asked for; return its Python.
+
+    Raises:
+        CalledProcessError: uv found no such Python, or a version is not to be had; uv has said which.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    uv, python = [sys.executable, "-m", "uv"], folder / "bin" / "python"
+    subprocess.run([*uv, "venv", "--seed", "--python", find([wanted]) or wanted, folder], check=True)
+    subprocess.run([*uv, "pip", "install", "--python", python, *packages], check=True)
     return python
 
 
