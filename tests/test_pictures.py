@@ -98,6 +98,19 @@ def test_a_photo_is_the_same_pixels_however_it_comes(kind, tmp_path):
         np.testing.assert_array_equal(found, wanted, err_msg=name)
 
 
+def test_an_array_that_was_read_is_ones_own_whatever_it_was_read_from():
+    for form in (
+        NOISE,
+        np.dstack([NOISE, GREY]),
+        GREY,
+        GREY > 9,
+        GREY.astype(np.uint16),
+        torch.from_numpy(GREY),
+    ):
+        found = read_rgb(form)
+        assert found.flags.writeable and not np.shares_memory(found, np.asarray(form))
+
+
 def test_arrays_and_tensors_of_every_layout():
     forms = [
         NOISE,

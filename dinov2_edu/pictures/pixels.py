@@ -126,5 +126,5 @@ def from_array(array: np.ndarray, most: int) -> UInt8[np.ndarray, "height width 
             f"wanted pixels as uint8 (0 to 255), uint16 (0 to 65535) or bool, got {shape}: {hint}"
         )
     if array.shape[2] == 4:
-        return _part_to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+        return _part_to_rgb(Image.fromarray(np.ascontiguousarray(array))).copy()
     return np.broadcast_to(array, (*array.shape[:2], 3)).copy()
