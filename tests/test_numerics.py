@@ -1,11 +1,16 @@
 """What a caller has switched on around a call does not change its numbers."""
 
+import atexit
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 import pytest
 import torch
-from torch import Tensor
+from tiny_training import TINY
+from torch import Tensor, nn
 
 from dinov2_edu.crops import (
     augment,
@@ -17,11 +22,14 @@ from dinov2_edu.crops import (
     small_image_crops,
 )
 from dinov2_edu.data import patterns10
+from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.features import ExtractOptions, Preprocessing, attention_over_patches, extract_features
 from dinov2_edu.masking import block_masks, mask_batch
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe import few_shot_curve, knn_predict, logistic_probe, nearest
+from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint, start_from
 from dinov2_edu.vit import VisionTransformer, ViTConfig
+from dinov2_edu.weights import load_backbone, load_state
 
 
 @contextlib.contextmanager
@@ -70,7 +78,22 @@ BYTES = torch.randint(0, 256, (12, 3, 20, 20), generator=seeded(), dtype=torch.u
 IMAGE = torch.rand(3, 16, 16, generator=seeded())
 ROWS, LABELS = torch.randn(60, 8, generator=seeded()), torch.arange(60) % 3
 BOX, SIGMA, ASKED = torch.tensor([[1.0, 2.0, 9.0, 7.0]]), torch.ones(1), torch.full((4,), 20)
+SET = patterns10(20)
 PRECISE = ExtractOptions(precision="float32", progress=False)
+
+
+@cache
+def a_run() -> str:
+    """The path of a checkpoint after one step."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    fit(build_state(TINY), BYTES, FitOptions(progress=False, folder=folder), until=1)
+    return f"{folder}/checkpoint.pt"
+
+
+def weights_of(model: nn.Module) -> Tensor:
+    return torch.cat([one.detach().flatten() for one in model.parameters()])
+
 
 CALLS: dict[str, Callable[[], Tensor]] = {
     "extract_features": lambda: (
@@ -97,6 +120,15 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "augment": lambda: augment(IMAGE[None], small_image_crops(), "global1", generator=seeded()),
     "block_masks": lambda: block_masks(ASKED, (8, 8), generator=seeded()),
     "mask_batch": lambda: mask_batch(6, (4, 4), generator=seeded())[0],
+    "ImageSet.subset": lambda: SET.subset([3, 1]).images,
+    "knn_evaluator": lambda: numbers([knn_evaluator(SET, SET, n_train=5)(MODEL)]),
+    "load_backbone": lambda: weights_of(load_backbone("random")),
+    "load_state": lambda: weights_of(load_state(MODEL.config, MODEL.state_dict(), "here")),
+    "start_from": lambda: weights_of(start_from(load_checkpoint(a_run()), TINY).student),
+    "load_checkpoint": lambda: load_checkpoint(a_run()).optimizer.state_dict()["state"][0]["exp_avg"],
+    "a resumed run": lambda: weights_of(
+        fit(load_checkpoint(a_run()), BYTES, FitOptions(progress=False), until=2).teacher
+    ),
 }
 """Every public call that decides its own precision, on inputs that are made outside."""
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dinov2_edu.door import describe, require
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, Labels, check_images
 
 
@@ -48,6 +49,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @torch_defaults()
     def subset(self, indices: Tensor | Sequence[int]) -> "ImageSet":
         """Take the pictures at these indices, in this order; the name then says how many of how many.
 

@@ -6,11 +6,13 @@ import torch
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.training.streams import stream
 from dinov2_edu.vit import VisionTransformer
 
 
+@torch_defaults()
 def knn_evaluator(
     train: ImageSet, test: ImageSet, *, n_train: int = 5000
 ) -> Callable[[VisionTransformer], float]:

@@ -8,7 +8,7 @@ import torch
 
 from dinov2_edu.door import require
 from dinov2_edu.files import local_path, write_whole
-from dinov2_edu.numerics import checksum
+from dinov2_edu.numerics import checksum, torch_defaults
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.integrity import check_optimizer, check_progress, check_tensors
 from dinov2_edu.training.state import TrainState, build_state
@@ -64,6 +64,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+@torch_defaults()
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> TrainState:
     """Read a run back, ready for its next step.
 
@@ -113,6 +114,7 @@ def fingerprint_of(state: TrainState) -> str:
     return checksum([state.student_network.state_dict(), state.teacher.state_dict()])[:16]
 
 
+@torch_defaults()
 def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
     """A new run whose networks begin as another's ended: optimiser, schedules, step and history are fresh.
 

@@ -11,6 +11,7 @@ import torch
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.door import require
 from dinov2_edu.files import local_path
+from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
 from dinov2_edu.weights.book import read_book_checkpoint
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
@@ -44,6 +45,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+@torch_defaults()
 def load_state(config: ViTConfig, state: Mapping[str, Any], origin: str) -> VisionTransformer:
     """Build a backbone and fill it with copies of these tensors, all of them and no others.
 
@@ -119,6 +121,7 @@ def _from_file(path: Path, heads: int | None) -> VisionTransformer:
     return load_state(config, state, path.name)
 
 
+@torch_defaults()
 def load_backbone(
     name: str | Path,
     *,
