@@ -28,6 +28,7 @@ def number(see: Reader, pattern: str) -> float:
 
 def crops(see: Reader) -> None:
     area = r"takes (\d+) % of the photo"
+    see.pick("Global crops", 0)
     see.key("global_scale.1", "Home")
     assert number(see, area) == 2
     see.drag("global_scale.1", 0.5)
