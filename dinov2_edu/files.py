@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from dinov2_edu.door import checked
+
 _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file has no writer any more
 
 
+@checked
 def local_path(path: str | os.PathLike) -> Path:
     """A path as a person writes it: `~` is the home folder; `~x`, where no user x is known, a name like any other."""
     return Path(os.path.expanduser(path))
 
 
+@checked
 def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[bytes]], Any]) -> Path:
     """Write a file so that under its name there is the old content or the new, never a part of either.
 
@@ -48,6 +52,7 @@ def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[byt
     return path
 
 
+@checked
 @contextlib.contextmanager
 def _unfinished(path: Path) -> Iterator[Path]:
     """A free name on the same disk as `path`; what is left under it in the end is removed."""

@@ -33,6 +33,7 @@ class Prototypes(nn.Module):
         bound = bottleneck_dim**-0.5
         self.weight_v = nn.Parameter(torch.empty(n_prototypes, bottleneck_dim).uniform_(-bound, bound))
 
+    @checked
     def forward(self, units: Float[Tensor, "*batch e"]) -> Logits:
         """Return one logit a prototype for tokens `units` that were brought to length 1."""
         return F.linear(units, self.weight_g * F.normalize(self.weight_v, dim=-1))

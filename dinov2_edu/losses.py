@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.door import (
+    check_above_zero,
     check_at_least,
     check_probability,
     check_temperature,
@@ -184,7 +185,9 @@ def ibot_loss(
     Source: iBOT (Zhou et al. 2021), equation 2; official dinov2/loss/ibot_patch_loss.py @ b8931f7.
     """
     require(len(masks) > 0, f"masks: wanted at least one image, got {describe(masks)}")
-    losses = cross_entropy(student_logits, teacher_probs, temperature)
+    check_temperature(temperature)
+    check_probs(teacher_probs, "teacher_probs")
+    losses = _cross_entropy(student_logits, teacher_probs, temperature)
     patches_a_row = masks.sum(1, keepdim=True).expand_as(masks)[masks]
     require(
         losses.shape == patches_a_row.shape,
@@ -211,6 +214,7 @@ def koleo_loss(features: ClassTokens, eps: float = 1e-8) -> Float[Tensor, ""]:
 
     Source: Sablayrolles et al. 2019, equation 2; official dinov2/loss/koleo_loss.py @ b8931f7.
     """
+    check_above_zero(eps=eps)
     require(
         len(features) >= 2,
         f"KoLeo needs a nearest neighbour, so a batch of at least 2 images, got {len(features)}: "

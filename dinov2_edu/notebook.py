@@ -112,6 +112,7 @@ _CHAPTERS = (
 """Which chapter explains a line of the step: the first whose words stand in it, else 06."""
 
 
+@checked
 def show_step(file: ModuleType, chapter: int) -> None:
     """Show the lines of the training step that the chapters up to this one have explained, this one's marked with +.
 

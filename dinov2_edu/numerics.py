@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinov2_edu.door import checked
+
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -42,7 +44,8 @@ def torch_defaults() -> Iterator[None]:
         yield
 
 
-def best_precision(device: torch.device) -> str:
+@checked
+def best_precision(device: torch.device | str) -> str:
     """Half precision where the chip has units for it, else float32.
 
     bfloat16 on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX; float16, which the official evaluation
@@ -50,6 +53,7 @@ def best_precision(device: torch.device) -> str:
     slowly than float32 is computed: on a CPU with AVX2 alone bfloat16 takes several times as long. Apple's
     GPUs get float32, as nobody has measured the other.
     """
+    device = torch.device(device)
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"

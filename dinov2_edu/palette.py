@@ -5,6 +5,8 @@ serves both. Roles that meet in one picture stay apart for red-, green- and blue
 both), and colour never stands alone: a label, a pattern or a shape says the same.
 """
 
+from dinov2_edu.door import checked
+
 PALETTE = {
     "student": "#1b7fe0",
     "teacher": "#cf730c",
@@ -30,6 +32,7 @@ CYCLE = ("#332288", "#2f8f80", "#882255", "#86862a", "#c25a68", "#55606e")
 """Colours of series without a role, in the order they are handed out; readable on `CARD` only."""
 
 
+@checked
 def role_colour(name: str) -> str | None:
     """Find the colour of a series from its name: the role that one of the name's words is, else None.
 

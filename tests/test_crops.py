@@ -556,7 +556,7 @@ def test_multi_crop_refuses(images, message):
         (torch.full((2, 3, 8, 8), 1.5), r"must lie in 0 to 1"),
         (torch.full((2, 3, 8, 8), -0.1), r"must lie in 0 to 1"),
         (torch.full((2, 3, 8, 8), float("nan")), r"got nan to nan"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.int64), r"got a int64 tensor"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.int64), r"got an int64 tensor"),
         (torch.rand(2, 8, 8, 3), r"channels come last"),
         (torch.rand(3, 8, 8), r"add the batch axis"),
         (torch.rand(0, 3, 8, 8), r"at least one image"),

@@ -72,7 +72,6 @@ def test_subset_keeps_order_and_says_how_many():
         assert a_set().subset(torch.tensor([3, 0], dtype=dtype)).images[:, 0, 0, 0].tolist() == [36, 0]
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -80,7 +79,7 @@ def test_subset_keeps_order_and_says_how_many():
         ({"images": torch.zeros(4, 2, 2, 3, dtype=torch.uint8)}, "permute"),
         ({"images": torch.zeros(0, 3, 2, 2, dtype=torch.uint8), "labels": torch.arange(0)}, "at least one"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, r"shape \(4,\)"),
-        ({"labels": torch.zeros(4)}, "int64"),
+        ({"labels": torch.zeros(4)}, r"wanted an integer tensor of shape \(n,\)"),
         ({"labels": torch.full((4,), 2)}, "0 to 1, got 2 to 2"),
     ],
 )
@@ -91,7 +90,6 @@ def test_image_set_refuses_what_does_not_fit_together(change, message):
         ImageSet(**{**fields, **change})
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
@@ -102,6 +100,7 @@ def test_image_set_refuses_what_does_not_fit_together(change, message):
         ([True] * 4, "mask.nonzero"),
     ],
 )
+@pytest.mark.bad_input
 def test_subset_refuses_indices(indices, message):
     with pytest.raises(ValueError, match=message):
         a_set().subset(indices)
@@ -231,13 +230,12 @@ def test_every_texture_has_ink_and_paper(plane):
         assert 0.1 < min(share) and max(share) < 0.85 and share[0] != share[1], name
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"n": 0}, "at least 1"),
         ({"n": 2.5}, "whole number"),
-        ({"n": 1, "split": "val"}, '"train" or "test", got \'val\''),
+        ({"n": 1, "split": "val"}, "split must be 'train' or 'test', got 'val'"),
         ({"n": 1, "size": 4}, "at least 8"),
         ({"n": 1, "seed": -1}, "from 0"),
     ],
@@ -585,7 +583,6 @@ def test_a_source_may_be_named_from_the_home_folder(source, monkeypatch):
     assert_is_stand_in(load_cifar10("train", root="~/pictures"), "train")
 
 
-@pytest.mark.bad_input
 def test_an_unknown_split_is_refused():
     for load in (load_cifar10, cifar10_or_patterns):
         with pytest.raises(ValueError, match='"train" or "test", got \'valid\''):
@@ -751,7 +748,6 @@ def test_a_smaller_cifar10_has_an_even_share_of_every_class(source, monkeypatch,
     assert data.name.endswith("10 of 20 pictures") and capsys.readouterr().out == ""
 
 
-@pytest.mark.bad_input
 @pytest.mark.parametrize(("n", "message"), [(0, "asked for 0"), (50_001, "50000"), (21, "has 20 pictures")])
 def test_more_or_fewer_pictures_than_there_are(source, monkeypatch, n, message):
     monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(source))
@@ -772,7 +768,6 @@ def test_sample_photos_open_and_are_described(name):
     assert 60 < len(sample.alt) < 300 and sample.alt.endswith(".")
 
 
-@pytest.mark.bad_input
 def test_an_unknown_or_missing_photo_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="no sample photo 'cat', only china, flower"):
         sample_image("cat")

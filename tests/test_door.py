@@ -159,7 +159,7 @@ def call(
             [[1.0]],
             "tensor of shape (b: images, n, d: width) or None, got [[1.0]] (list): use torch.as_tensor",
         ),
-        ("tokens", torch.zeros(2, 3, 4).int(), "got a int32 tensor of shape (2, 3, 4): use .float()"),
+        ("tokens", torch.zeros(2, 3, 4).int(), "got an int32 tensor of shape (2, 3, 4): use .float()"),
         (
             "masks",
             torch.zeros(2, 3),

@@ -81,7 +81,7 @@ def test_maps_refuse_what_they_cannot_draw(model):
         attention_over_patches(model, torch.zeros(3, 16, 16, dtype=torch.uint8))
     with pytest.raises(ValueError, match="layer 3 does not exist"):
         attention_over_patches(model, torch.zeros(3, 16, 16), layer=3)
-    with pytest.raises(ValueError, match="heads x rows x columns"):
+    with pytest.raises(ValueError, match="h: heads, rows, cols"):
         top_share_mask(np.ones((2, 2)))
     with pytest.raises(ValueError, match="negative"):
         top_share_mask(-np.ones((1, 2, 2)))

@@ -292,15 +292,15 @@ def test_settings_that_cannot_be_used(model, pictures):
     refused("on_error", on_error="ignore")
     refused("VisionTransformer, got Linear", model=torch.nn.Linear(2, 2))
     refused("1 to 3.*got 4", options=options(n_layers=4))
-    refused("batch_size", options=options(batch_size=0))
     for changes, message in [
         ({"precision": "int8"}, "precision must be one of"),
         ({"shard_size": 0}, "shard_size"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             options(**changes)
     for changes, message in [
-        ({"size": 0}, "at least 1 pixel"),
+        ({"size": 0}, "size must be at least 1, got 0"),
         ({"size": 32, "resize": 16}, "must be at least size"),
         ({"interpolation": "nearest"}, "bicubic"),
         ({"std": (0.0, 1.0, 1.0)}, "above 0"),

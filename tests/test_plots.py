@@ -418,7 +418,7 @@ def every_figure(photo) -> dict[str, style.Figure]:
         "panels": panels.plot_panels({"a": {"x": cycle, "y": cycle}, "b": {"x": cycle}}, x_label="step"),
         "runs": panels.plot_runs({"a": cycle, "b": cycle}, x_label="x", y_label="y", levels={"ln K": 1}),
         "confusion": scores.plot_confusion(np.full((10, 10), 1000), ["truck"] * 10),
-        "reliability": scores.plot_reliability(cycle, 100 * cycle, 0.1),
+        "reliability": scores.plot_reliability(cycle, np.arange(50), 0.1),
         "probabilities": scores.plot_probabilities({"teacher": [0.5, 0.5]}),
         "sphere": scores.plot_sphere({"a": np.eye(3), "b": np.eye(3)}),
     }

@@ -328,7 +328,7 @@ ROWS, LABELS = clusters(30)
             LABELS,
             ROWS,
             LABELS,
-            r"train: wanted \(?a floating-point tensor .* got \(?a int64 tensor",
+            r"train: wanted \(?a floating-point tensor .* got \(?an int64 tensor",
         ),
         (ROWS[0], LABELS, ROWS, LABELS, r"train: .* shape \(n, d: width\).*, got"),
         (ROWS[:0], LABELS[:0], ROWS, LABELS, "holds no row"),

@@ -263,10 +263,10 @@ def test_mistakes_refuse():
         mistakes(per_cell=0)
     test, neighbours = labelled(4), np.zeros((4, 1), int)
     with pytest.raises(ValueError, match=r"probs: wanted shape \(4, 3\)"):
-        MistakesWidget(test, np.ones((4, 2)), train=test, neighbours=neighbours, similarities=neighbours)
+        MistakesWidget(test, np.full((4, 2), 0.5), train=test, neighbours=neighbours, similarities=neighbours)
     with pytest.raises(ValueError, match="neighbours and similarities"):
         MistakesWidget(
-            test, np.ones((4, 3)), train=test, neighbours=neighbours, similarities=np.zeros((4, 2))
+            test, np.full((4, 3), 1 / 3), train=test, neighbours=neighbours, similarities=np.zeros((4, 2))
         )
 
 

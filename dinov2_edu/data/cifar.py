@@ -18,7 +18,7 @@ from dinov2_edu.data.patterns import patterns10
 from dinov2_edu.data.picture_files import SPLITS, find_source, read_picture_files
 from dinov2_edu.data.remote import RemoteFile, cache_dir, mirrored, shown
 from dinov2_edu.data.store import Split, keep_splits, kept_split
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.files import local_path
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -89,6 +89,7 @@ def _published(split: str) -> tuple[Split, str]:
     return found, "CIFAR-10 (a stand-in that DINOV2_EDU_MIRROR names)" if file.stand_in else "CIFAR-10"
 
 
+@checked
 def load_cifar10(split: str, *, root: str | Path | None = None) -> ImageSet:
     """Load CIFAR-10's 50,000 training or 10,000 test pictures, sorted by class.
 
@@ -123,6 +124,7 @@ def load_cifar10(split: str, *, root: str | Path | None = None) -> ImageSet:
     )
 
 
+@checked
 def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
     """Load CIFAR-10 where it can be had, else draw Patterns10 and say so aloud.
 

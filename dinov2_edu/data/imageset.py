@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.door import checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, Labels, check_images
 
@@ -15,6 +15,7 @@ class DataUnavailable(RuntimeError):
     """The data asked for cannot be read on this machine, nor be had over the network; the message says what to do."""
 
 
+@checked
 @dataclass(frozen=True)
 class ImageSet:
     """Pictures as bytes in memory, their labels, and the name of the data they are.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.door import require
+from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 
 _CHUNK = 500  # pictures drawn at once: keeps memory small and a shorter set the beginning of a longer one
@@ -174,6 +174,7 @@ def _draw(label: int, draws: Tensor, tables: Tensor, size: int) -> Tensor:
     return avg_pool2d(gray[:, None], _OVERSAMPLING).expand(-1, 3, -1, -1)
 
 
+@checked
 @torch_defaults()
 def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -> ImageSet:
     """Draw `n` pictures of ten textures; the same arguments always give the same pictures.
@@ -191,10 +192,10 @@ def patterns10(n: int, *, split: str = "train", size: int = 32, seed: int = 0) -
     Raises:
         ValueError: an argument outside these bounds.
     """
-    require(isinstance(n, int) and n >= 1, f"n must be a whole number of at least 1, got {n!r}")
-    require(split in ("train", "test"), f'split must be "train" or "test", got {split!r}')
-    require(isinstance(size, int) and size >= 8, f"size must be a whole number of at least 8, got {size!r}")
-    require(isinstance(seed, int) and 0 <= seed < 2**31, f"seed must be a whole number from 0, got {seed!r}")
+    check_at_least(1, n=n)
+    check_at_least(8, size=size)
+    check_one_of(("train", "test"), split=split)
+    require(0 <= seed < 2**31, f"seed must be a whole number from 0 to 2**31 - 1, got {seed}")
     generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     labels = torch.arange(n) % len(PATTERN_CLASSES)

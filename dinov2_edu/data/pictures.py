@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from dinov2_edu.data.imageset import DataUnavailable
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.pictures import read_rgb
 
 
@@ -64,6 +64,7 @@ SAMPLE_IMAGES: dict[str, SampleImage] = {
 """The sample photos by name, with credit, licence, source and a description of each."""
 
 
+@checked
 def sample_image(name: str = "china") -> Image.Image:
     """Open a sample photo as an RGB picture.
 

@@ -54,9 +54,9 @@ _KINDS = (("bool", "bool"), ("int64", "integer"), ("uint8", "uint8"), ("float16"
 def describe(value: Any) -> str:
     """Say in a few words what a value is: a tensor's dtype and shape, a list's length, a type, never a long text."""
     if _is_tensor(value):
-        text = f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+        text = f"{_a(str(value.dtype).removeprefix('torch.'))} tensor of shape {tuple(value.shape)}"
     elif isinstance(value, np.ndarray):
-        text = f"a {value.dtype} array of shape {value.shape}"
+        text = f"{_a(str(value.dtype))} array of shape {value.shape}"
     elif isinstance(value, tuple) and len(value) == 2 and all(map(_is_tensor, value)):
         text = f"({describe(value[0])}, {describe(value[1])})"
     elif isinstance(value, (list, tuple)) and (shapes := _shapes(value)):
@@ -64,7 +64,7 @@ def describe(value: Any) -> str:
     elif callable(value):  # a network, a function, a class
         text = f"{getattr(value, '__name__', type(value).__name__)} ({type(value).__name__})"
     else:
-        text = f"{_SHORT.repr(value)} ({type(value).__name__})"
+        text = f"{' '.join(_SHORT.repr(value).split())} ({type(value).__name__})"  # arrays have lines
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
@@ -106,7 +106,11 @@ def wanted(hint: Any) -> str:
         return f"a {'tuple' if origin is tuple else 'list'} of {_several(inner[0])}"
     hint = origin or hint
     name = getattr(hint, "__name__", str(hint))
-    return _NAMES.get(hint) or f"a {_TORCH.get(name, name)}"
+    return _NAMES.get(hint) or _a(_TORCH.get(name, name))
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[:1] in tuple("aeioAEIO") else f"a {noun}"  # a uint8
 
 
 def _several(hint: Any) -> str:
@@ -119,9 +123,9 @@ def _wanted_array(hint: Any) -> str:
     axes = ["..." if axis.startswith(("*", "...")) else axis for axis in hint.dim_str.split()]
     axes = [f"{axis}: {_AXES[axis]}" if axis in _AXES else _numbered(axis) for axis in axes]
     shape = f"({', '.join(axes)}{',' if len(axes) == 1 and axes[0] != '...' else ''})"
-    polarity = ", True = masked" if kind == "bool" and axes[-1:] == ["n"] else ""
     what = "array" if hint.array_type is np.ndarray else "tensor"
-    return f"{'an' if kind == 'integer' else 'a'} {kind} {what} of shape {shape}{polarity}"
+    polarity = ", True = masked" if kind == "bool" and what == "tensor" and axes[-1:] == ["n"] else ""
+    return f"{_a(kind)} {what} of shape {shape}{polarity}"
 
 
 def _numbered(axis: str) -> str:

@@ -7,7 +7,7 @@ package's `assets/runs`, where chapter 07 and its control read them. A finished 
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from dinov2_edu.data import ImageSet, patterns10
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.presets import patterns10_run, with_steps
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
-from dinov2_edu.files import write_whole
+from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import Diagnosis, diagnose
 from dinov2_edu.training.loop import FitOptions, fit
@@ -100,15 +100,17 @@ def ablation_run() -> TrainConfig:
     return replace(patterns10_run(), steps=700)
 
 
+@checked
 def load_runs(
-    experiments: Iterable[str] = EXPERIMENTS, *, folder: Path = RUNS_FOLDER
+    experiments: Collection[str] = EXPERIMENTS, *, folder: str | Path = RUNS_FOLDER
 ) -> dict[str, RecordedRun]:
     """The recorded runs among these experiments, in their order.
 
     Raises:
         ValueError: none has been recorded.
     """
-    found = {name: folder / f"{name}.json" for name in experiments if (folder / f"{name}.json").is_file()}
+    files = {name: local_path(folder) / f"{name}.json" for name in experiments}
+    found = {name: path for name, path in files.items() if path.is_file()}
     require(bool(found), f"no recorded run in {folder}: make them with `python -m dinov2_edu ablations`")
     return {name: RecordedRun(**json.loads(path.read_text())) for name, path in found.items()}
 

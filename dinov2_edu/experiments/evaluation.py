@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from dinov2_edu.data import ImageSet
+from dinov2_edu.door import check_at_least, checked
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe import knn_accuracy
@@ -12,6 +13,7 @@ from dinov2_edu.training.streams import stream
 from dinov2_edu.vit import VisionTransformer
 
 
+@checked
 @torch_defaults()
 def knn_evaluator(
     train: ImageSet, test: ImageSet, *, n_train: int = 5000
@@ -23,6 +25,7 @@ def knn_evaluator(
         test: what is classified.
         n_train: use so many neighbours, drawn at random from `train`, to keep an evaluation short.
     """
+    check_at_least(1, n_train=n_train)
     # Not every k-th image: where labels repeat in order, that would leave out whole classes.
     drawn = torch.randperm(len(train), generator=stream("k-NN neighbours"))
     train = train.subset(drawn[:n_train])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from dinov2_edu.crops import small_image_crops
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import BOOK_VIT, ViTConfig
 
@@ -95,6 +95,7 @@ def cifar10_second_run() -> TrainConfig:
     )
 
 
+@checked
 def with_steps(config: TrainConfig, steps: int | None) -> TrainConfig:
     """A config cut or stretched to as many steps as a command's `--steps` asks for; as it is where that is None.
 

@@ -10,6 +10,7 @@ and table 16.
 from dataclasses import replace
 
 from dinov2_edu.crops import official_code_crops
+from dinov2_edu.door import checked
 from dinov2_edu.schedules import scaled_lr
 from dinov2_edu.training import TrainConfig
 from dinov2_edu.vit import ViTConfig
@@ -18,6 +19,7 @@ EPOCH = 1250
 """Steps that the official configs call an epoch, whatever the data (`OFFICIAL_EPOCH_LENGTH`)."""
 
 
+@checked
 def default_recipe(batch_size: int = 1024) -> TrainConfig:
     """`ssl_default_config.yaml`: a ViT-L/16, one shared head, centering, 125,000 steps. Not what was published.
 
@@ -49,6 +51,7 @@ def default_recipe(batch_size: int = 1024) -> TrainConfig:
     )
 
 
+@checked
 def published_recipe(batch_size: int = 3072) -> TrainConfig:
     """`vitg14.yaml`, the recipe of the published ViT-g/14: heads apart, Sinkhorn-Knopp, 625,000 steps.
 

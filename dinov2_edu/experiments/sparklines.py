@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from tqdm import tqdm
 
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.training.state import TrainState
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -19,6 +19,7 @@ WATCHED = {
 """Quantities of a training history that are followed, and their names in the terminal."""
 
 
+@checked
 def sparkline(values: Sequence[float], width: int = 48) -> str:
     """A curve as one line of text, its lowest value as the lowest block; longer curves are averaged down to `width`.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.features import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -73,6 +73,7 @@ class StudyRow:
         return next((name for name, known in STATISTICS.items() if known == pair), "other")
 
 
+@checked
 def study_preprocessings(sizes: Sequence[int], smallest_side: int) -> list[Preprocessing]:
     """Every combination of statistics, interpolation, antialiasing and size that differs.
 
@@ -97,6 +98,7 @@ def study_preprocessings(sizes: Sequence[int], smallest_side: int) -> list[Prepr
     return found + [OFFICIAL_EVAL] * (OFFICIAL_EVAL.size in sizes)
 
 
+@checked
 def run_study(
     model: VisionTransformer,
     train: Any,

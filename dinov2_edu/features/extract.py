@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinov2_edu.data import ImageSet
-from dinov2_edu.door import require
+from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
@@ -24,6 +24,7 @@ from dinov2_edu.vit import VisionTransformer, fingerprint
 _FORMAT = 2  # raise when the same inputs would give other features: it is part of every cache key
 
 
+@checked
 @dataclass(frozen=True)
 class ExtractOptions:
     """How an extraction runs.
@@ -49,7 +50,8 @@ class ExtractOptions:
         require(
             self.precision in known, f"precision must be one of {', '.join(known)}; got {self.precision!r}"
         )
-        require(self.shard_size >= 1, f"shard_size must be at least 1, got {self.shard_size}")
+        check_at_least(1, n_layers=self.n_layers, batch_size=self.batch_size, shard_size=self.shard_size)
+        check_at_least(0, wait_s=self.wait_s)
 
 
 DEFAULT_OPTIONS = ExtractOptions()
@@ -116,6 +118,7 @@ class Features:
         return len(self) / max(self.seconds, 1e-9)
 
 
+@checked
 @torch_defaults()
 def extract_features(
     model: VisionTransformer,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.door import checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import check_float_images, check_images
 from dinov2_edu.vit import VisionTransformer
@@ -15,6 +15,7 @@ from dinov2_edu.vit import VisionTransformer
 Maps = Float[np.ndarray, "h rows cols"]
 
 
+@checked
 @torch_defaults()
 @torch.no_grad()
 def attention_over_patches(model: VisionTransformer, image: Tensor, layer: int = -1) -> Maps:
@@ -44,6 +45,7 @@ def attention_over_patches(model: VisionTransformer, image: Tensor, layer: int =
     return from_class.float().unflatten(-1, (rows, cols)).cpu().numpy()
 
 
+@checked
 def top_share_mask(attention: Maps, share: float = 0.6) -> Bool[np.ndarray, "h rows cols"]:
     """Mark the fewest patches that hold at least `share` of a map's attention; True means marked.
 
@@ -56,10 +58,6 @@ def top_share_mask(attention: Maps, share: float = 0.6) -> Bool[np.ndarray, "h r
     Raises:
         ValueError: another rank, negative attention, or a share outside its range.
     """
-    attention = np.asarray(attention)
-    require(
-        attention.ndim == 3, f"wanted maps of heads x rows x columns, got an array of shape {attention.shape}"
-    )
     require(bool((attention >= 0).all()), "attention holds negative numbers: softmax the scores first")
     require(0 < share <= 1, f"share must lie above 0 and at most at 1, got {share!r}")
     flat = attention.reshape(len(attention), -1).astype(np.float64)
@@ -88,6 +86,7 @@ class PcaColours(NamedTuple):
     explained: Float[np.ndarray, " c"]
 
 
+@checked
 def pca_colours(
     patch_tokens: Tensor | np.ndarray,
     *,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.crops import normalize, resize_matrix
-from dinov2_edu.door import describe, require
+from dinov2_edu.door import check_at_least, check_one_of, checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images
 
@@ -22,6 +22,7 @@ CIFAR_STD = (0.24703223, 0.24348513, 0.26158784)
 _NUMBERS_AT_ONCE = 2**22  # of a photo, as floats: 16 MiB
 
 
+@checked
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture is made ready: shorter side to `resize`, centre square of `size`, normalised.
@@ -50,13 +51,12 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        require(self.size >= 1, f"size must be at least 1 pixel, got {self.size}")
+        check_at_least(1, size=self.size)
+        check_one_of(("bicubic", "bilinear"), interpolation=self.interpolation)
         enough = self.resize is None or self.resize >= self.size
         require(
             enough, f"resize ({self.resize}) must be at least size ({self.size}): the crop is cut from it"
         )
-        known = self.interpolation in ("bicubic", "bilinear")
-        require(known, f'interpolation must be "bicubic" or "bilinear", got {self.interpolation!r}')
         require(all(value > 0 for value in self.std), f"std must be above 0 in each channel, got {self.std}")
 
     def resized_shape(self, height: int, width: int) -> tuple[int, int]:
@@ -68,6 +68,7 @@ class Preprocessing:
 
     @torch_defaults()
     @torch.no_grad()
+    @checked
     def __call__(self, images: ByteImages) -> Float[Tensor, "b c size size"]:
         """Make a batch of equally large pictures ready, on the device that it is on.
 

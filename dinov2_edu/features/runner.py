@@ -50,9 +50,6 @@ class Runner:
             1 <= n_layers <= depth,
             f"n_layers must lie in 1 to {depth}, the blocks of this backbone; got {n_layers}",
         )
-        require(
-            batch_size is None or batch_size >= 1, f"batch_size must be at least 1 or None, got {batch_size}"
-        )
         self.device, self.precision = model.pos_embed.device, precision
         dtype = PRECISIONS[precision]
         frozen = {

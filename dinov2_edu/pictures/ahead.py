@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dinov2_edu.door import checked
 from dinov2_edu.pictures.contents import Picture, contents, open_file
 from dinov2_edu.pictures.decoding import open_header
 from dinov2_edu.pictures.error import PictureError
@@ -42,6 +43,7 @@ class Hashed(NamedTuple):
     pixels: np.ndarray | None
 
 
+@checked
 def read_ahead(
     pictures: Sequence[Picture], known: Known | None = None, *, most: int = DECODED_BYTES
 ) -> Iterator[np.ndarray | Hashed | PictureError]:

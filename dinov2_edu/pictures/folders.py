@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from dinov2_edu.door import checked
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures.decoding import FORMATS
 from dinov2_edu.pictures.error import path_text
@@ -34,6 +35,7 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
 
 
+@checked
 def find_pictures(
     folder: str | os.PathLike, *, deep: bool = True, outside: Iterable[Path] = ()
 ) -> tuple[list[Path], Counter[str]]:
@@ -81,6 +83,7 @@ def _no_picture(path: Path, suffixes: frozenset[str]) -> str:
     return "dead links" if os.path.islink(path) else "pipes, devices and what cannot be looked at"
 
 
+@checked
 def read_folder(folder: str | os.PathLike) -> PictureFolder:
     """List the pictures of a folder: a class each visible sub-folder, or flat without labels.
 

@@ -178,6 +178,10 @@ def plot_pca(photos: Pictures, colours: Sequence[Numbers]) -> Figure:
         raise ValueError(
             f"wanted one (rows cols 3) of colours a photo, got {len(colours)} for {len(photos)} photos"
         )
+    colours = [as_numbers(one, "colours") for one in colours]
+    for one in colours:
+        good = one.ndim == 3 and one.shape[2] == 3
+        require(good, f"colours: wanted (rows cols 3) a photo, got {one.shape}")
     columns = min(4, len(photos))
     rows = 2 * ceil(len(photos) / columns)
     height = rows * (WIDTH / columns * aspect_of(photos[0]) + 0.08)

@@ -16,6 +16,18 @@ SHARE_COLOURS = LinearSegmentedColormap.from_list("share", [CARD, PALETTE["stude
 """From the card's ground (none) to dark blue (all)."""
 
 
+def whole_counts(counts: Numbers) -> np.ndarray:
+    """Counts as whole numbers.
+
+    Raises:
+        ValueError: one is negative, broken or no number.
+    """
+    counts = as_numbers(counts, "counts")
+    good = bool((counts >= 0).all() and (counts == counts.round()).all())
+    require(good, "counts holds numbers that count nothing: negative, broken or NaN")
+    return counts.astype(int)
+
+
 @styled
 def plot_confusion(counts: Numbers, class_names: Sequence[str]) -> Figure:
     """Show a confusion matrix: rows are what an image is, columns what was predicted.
@@ -29,10 +41,7 @@ def plot_confusion(counts: Numbers, class_names: Sequence[str]) -> Figure:
     Raises:
         ValueError: the matrix is not square, or the names do not fit.
     """
-    counts = as_numbers(counts, "counts")
-    good = bool((counts >= 0).all() and (counts == counts.round()).all())
-    require(good, "counts holds numbers that count nothing: negative, broken or NaN")
-    counts = counts.astype(int)
+    counts = whole_counts(counts)
     size = len(class_names)
     if counts.shape != (size, size):
         raise ValueError(
@@ -68,7 +77,9 @@ def plot_reliability(accuracy: Numbers, counts: Numbers, error: float) -> Figure
     Raises:
         ValueError: nothing given, or accuracies and counts of unequal number.
     """
-    accuracy, counts = as_numbers(accuracy, "accuracy"), as_numbers(counts, "counts")
+    accuracy, counts = as_numbers(accuracy, "accuracy"), whole_counts(counts)
+    outside = bool(((accuracy < 0) | (accuracy > 1)).any())
+    require(not outside, f"accuracy must lie in 0 to 1, got up to {np.nanmax(accuracy, initial=0):.3g}")
     fits = accuracy.ndim == 1 and accuracy.shape == counts.shape and counts.sum() > 0
     require(
         fits, f"wanted an accuracy and a count for each bin, got shapes {accuracy.shape} and {counts.shape}"

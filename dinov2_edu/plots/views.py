@@ -110,6 +110,8 @@ def plot_masks(photos: Picture | Pictures, masks: Numbers, *, asked: Numbers | N
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.dtype != bool or masks.ndim != 3:
         raise ValueError(f"masks: wanted bool (m rows cols), True = masked, got {masks.dtype} {masks.shape}")
+    asked = asked if asked is None else as_numbers(asked, "asked").astype(int)
+    require(asked is None or asked.ndim == 1, f"asked: wanted a number for each mask, got {asked}")
     several = isinstance(photos, (list, tuple)) or (not hasattr(photos, "convert") and np.ndim(photos) == 4)
     photos = list(photos) if several else [photos] * len(masks)
     if len(photos) != len(masks) or (asked is not None and len(asked) != len(masks)):

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dinov2_edu.crops import crop_and_resize, normalize, sample_boxes
-from dinov2_edu.door import check_at_least, check_one_of, require
+from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract_features
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures, as_pictures
@@ -47,6 +47,7 @@ class ProtocolResult(NamedTuple):
     provenance: str
 
 
+@checked
 @torch_defaults()
 def official_probe(
     model: VisionTransformer,

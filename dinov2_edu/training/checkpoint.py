@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.numerics import checksum, torch_defaults
 from dinov2_edu.training.config import TrainConfig
@@ -17,6 +17,7 @@ FORMAT = 2
 KEYS = ("config", "student", "teacher", "optimizer", "centers", "step", "history", "data", "origin")
 
 
+@checked
 def save_checkpoint(state: TrainState, path: str | Path) -> None:
     """Write a run to `path`: networks, optimiser, centres, step, history, config, and of which data.
 
@@ -64,6 +65,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+@checked
 @torch_defaults()
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> TrainState:
     """Read a run back, ready for its next step.
@@ -114,6 +116,7 @@ def fingerprint_of(state: TrainState) -> str:
     return checksum([state.student_network.state_dict(), state.teacher.state_dict()])[:16]
 
 
+@checked
 @torch_defaults()
 def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
     """A new run whose networks begin as another's ended: optimiser, schedules, step and history are fresh.

@@ -1,17 +1,25 @@
 """Every choice of a training run in one frozen place, refused before the first step if it makes no sense."""
 
-import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 from dinov2_edu.crops import CropConfig, small_image_crops
-from dinov2_edu.door import check_probability, check_temperature, require
+from dinov2_edu.door import (
+    check_above_zero,
+    check_at_least,
+    check_one_of,
+    check_probability,
+    check_temperature,
+    checked,
+    require,
+)
 from dinov2_edu.vit import ViTConfig
 
 TARGETS = ("centering", "sinkhorn", "none")
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
+@checked
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run: the model, the views, the losses and the optimisation.
@@ -88,12 +96,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._check_counts()
-        require(self.targets in TARGETS, f"targets must be one of {TARGETS}, got {self.targets!r}")
-        require(
-            self.precision in PRECISIONS,
-            f"precision must be one of {PRECISIONS}, got {self.precision!r}",
-        )
-        require(self.clip > 0, f"clip must be above 0, got {self.clip}")
+        check_one_of(TARGETS, targets=self.targets)
+        check_one_of(PRECISIONS, precision=self.precision)
+        check_above_zero(clip=self.clip)
+        check_at_least(0, patch_embed_multiplier=self.patch_embed_multiplier)
+        good = 0 < self.layer_decay <= 1
+        require(good, f"layer_decay must be above 0 and at most 1, got {self.layer_decay}")
         self._check_weights()
         self._check_ranges()
         channels = self.vit.in_channels
@@ -108,23 +116,15 @@ class TrainConfig:
             ("head_hidden", "head_bottleneck", "ibot_bottleneck", "batch_size", "steps"), 1
         )
         lowest |= dict.fromkeys(("warmup_steps", "teacher_temperature_steps", "freeze_last_layer_steps"), 0)
-        lowest |= {"n_prototypes": 2, "seed": 0}
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if name == "ibot_bottleneck" and value is None:
-                continue
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            why = " (one leaves nothing to choose from)" if name == "n_prototypes" else ""
-            require(
-                whole and value >= least,
-                f"{name} must be a whole number of at least {least}{why}, got {value!r}",
-            )
+        for name, least in (lowest | {"seed": 0}).items():
+            check_at_least(least, **{name: getattr(self, name)})
+        why = "one leaves nothing to choose from"
+        require(self.n_prototypes >= 2, f"n_prototypes must be at least 2 ({why}), got {self.n_prototypes}")
         require(self.seed < 2**32, f"seed must lie between 0 and 2**32 - 1, got {self.seed}")
 
     def _check_weights(self) -> None:
         weights = {name: getattr(self, name) for name in ("dino_weight", "ibot_weight", "koleo_weight")}
-        for name, value in weights.items():
-            require(0 <= value < math.inf, f"{name} must be a finite number of at least 0, got {value}")
+        check_at_least(0, **weights)
         require(any(weights.values()), "all three loss weights are 0: there is nothing to learn from")
         if self.koleo_weight:
             require(
@@ -133,10 +133,6 @@ class TrainConfig:
             )
 
     def _check_ranges(self) -> None:
-        for name in ("teacher_temperature", "momentum", "mask_ratio", "lr", "weight_decay"):
-            pair = getattr(self, name)
-            good = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(math.isfinite, pair))
-            require(good, f"{name} must be two finite numbers, (at the start, at the end), got {pair!r}")
         check_temperature(self.student_temperature, "student_temperature")
         for value in self.teacher_temperature:
             check_temperature(value, "teacher_temperature")

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from dinov2_edu.door import require
+from dinov2_edu.door import check_at_least, checked, require
 
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""
@@ -37,7 +38,8 @@ class Diagnosis:
         return self.name != "learning"
 
 
-def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagnosis:
+@checked
+def diagnose(history: Mapping[str, Sequence[Any]], n_prototypes: int) -> Diagnosis:
     """Name the state of a run from the end of its curves.
 
     The decisive number is what a target tells of its image: the entropy of the mean target less the mean entropy of
@@ -51,6 +53,7 @@ def diagnose(history: Mapping[str, Sequence[float]], n_prototypes: int) -> Diagn
     Raises:
         ValueError: an empty history, or one that lacks a curve.
     """
+    check_at_least(2, n_prototypes=n_prototypes)
     require(bool(history), "the history is empty: run some steps first")
     for name in READ:
         require(

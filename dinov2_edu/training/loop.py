@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from dinov2_edu.door import require
+from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.files import local_path
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, check_images
@@ -37,6 +37,7 @@ class TrainingStopped(RuntimeError):
     """The run cannot go on; the message says what was seen and what to try."""
 
 
+@checked
 @dataclass
 class FitOptions:
     """How a run is followed and kept.
@@ -62,12 +63,13 @@ class FitOptions:
     stop_on_collapse: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "evaluate_every", "checkpoint_every"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        check_at_least(1, log_every=self.log_every, evaluate_every=self.evaluate_every)
+        check_at_least(1, checkpoint_every=self.checkpoint_every)
         if self.folder is not None:
             self.folder = local_path(self.folder)
 
 
+@checked
 @torch_defaults()
 def fit(
     state: TrainState, images: ByteImages, options: FitOptions | None = None, *, until: int | None = None
@@ -91,6 +93,7 @@ def fit(
         TrainingStopped: the loss is not finite, or a run that had begun to learn collapsed.
     """
     options, config = options or FitOptions(), state.config
+    check_at_least(0, until=until)
     _check_data(state, images)
     last = config.steps if until is None else min(until, config.steps)
     quiet = not options.progress or rank() > 0

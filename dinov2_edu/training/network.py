@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from dinov2_edu.door import checked
 from dinov2_edu.heads import ProjectionHead
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import VisionTransformer
@@ -36,6 +37,7 @@ class Network(nn.Module):
     Source: `SSLMetaArch` in official `dinov2/train/ssl_meta_arch.py` @ b8931f7.
     """
 
+    @checked
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.backbone = VisionTransformer(config.vit)
@@ -52,6 +54,7 @@ class Network(nn.Module):
             bottleneck_dim=bottleneck,
         )
 
+    @checked
     def forward(
         self,
         global_crops: GlobalCrops,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dinov2_edu.door import checked, require
 from dinov2_edu.ema import make_teacher
 from dinov2_edu.numerics import best_precision, torch_defaults
 from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_multipliers
@@ -22,6 +23,7 @@ from dinov2_edu.training.streams import stream
 class Schedules:
     """What changes with the step: learning rate, weight decay, momentum, teacher temperature (arrays by step)."""
 
+    @checked
     def __init__(self, config: TrainConfig) -> None:
         n = config.steps
         self.lr = cosine_schedule(*config.lr, n, warmup_steps=config.warmup_steps)
@@ -32,8 +34,14 @@ class Schedules:
         rising = config.teacher_temperature_steps
         self.teacher_temperature = linear_schedule(*config.teacher_temperature, rising, n_total=n)
 
+    @checked
     def at(self, step: int) -> dict[str, float]:
-        """All of them at a step, by name."""
+        """All of them at a step, by name.
+
+        Raises:
+            ValueError: a step before the first or after the last.
+        """
+        require(0 <= step < len(self.lr), f"step must lie in 0 to {len(self.lr) - 1}, got {step}")
         return {name: float(schedule[step]) for name, schedule in vars(self).items()}
 
 
@@ -70,6 +78,7 @@ def training_precision(device: torch.device) -> str:
     return "bfloat16" if best_precision(device) == "bfloat16" else "float32"
 
 
+@checked
 @torch_defaults()
 def build_state(config: TrainConfig, device: torch.device | str = "cpu") -> TrainState:
     """A fresh run: seeded student, its copy as teacher, AdamW, and for centering its centres at zero.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dinov2_edu.crops import Views, multi_crop
-from dinov2_edu.door import require
+from dinov2_edu.door import check_temperature, checked, require
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.losses import (
     center_targets,
@@ -49,6 +49,7 @@ class Batch:
         return cls(global_crops, local_crops if len(local_crops) else None, masks)
 
 
+@checked
 def draw_batch(images: ByteImages, config: TrainConfig, generator: torch.Generator) -> Batch:
     """Crop, augment and mask a batch; `step_generator` gives the generator of a step of a run."""
     views = multi_crop(images, config.crops, generator=generator)
@@ -96,6 +97,7 @@ def make_targets(
     return center_targets(logits, center, temperature)
 
 
+@checked
 def compute_losses(
     state: TrainState, batch: Batch, teacher_temperature: float, generator: torch.Generator | None = None
 ) -> Losses:
@@ -112,8 +114,9 @@ def compute_losses(
         generator: for stochastic depth; torch's own if None.
 
     Raises:
-        ValueError: an odd number of global crops.
+        ValueError: an odd number of global crops, or a temperature that is not above 0.
     """
+    check_temperature(teacher_temperature, "teacher_temperature")
     config, centers = state.config, state.centers
     teacher, student = _run_networks(state, batch, generator)
     cls_targets = make_targets(
@@ -193,6 +196,7 @@ def feature_spread(tokens: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     return (1 - mean_over_all(unit).square().sum()).clamp(min=0).sqrt()
 
 
+@checked
 @torch_defaults()
 def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> dict[str, Tensor | float]:
     """One step: losses, gradients, clipping, AdamW, teacher, centres.

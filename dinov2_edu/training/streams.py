@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dinov2_edu.door import check_at_least, checked
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.processes import rank, world_size
 
@@ -24,12 +25,14 @@ def stream(purpose: str, *numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
+@checked
 def step_generator(config: TrainConfig, step: int) -> torch.Generator:
     """The random numbers of one step on this process: its crops, then its masks, then its stochastic depth.
 
     They follow from the seed, the step and the process alone, so a run that was stopped and resumed sees what it
     would have seen.
     """
+    check_at_least(0, step=step)
     return stream("step", config.seed, step, rank())
 
 

@@ -18,6 +18,7 @@ from dinov2_edu.shapes import (
     Images,
     PatchMask,
     PatchTokens,
+    can_look,
     check_float_images,
     in_graph,
 )
@@ -180,6 +181,7 @@ class VisionTransformer(nn.Module):
         wanted = first = torch.arange(b, device=tokens.device) * t  # where each image's class token stands
         if patch_indices is not None:
             prefix = self.n_prefix_tokens
+            _check_indices(patch_indices, b * (t - prefix))
             image, patch = patch_indices // (t - prefix), patch_indices % (t - prefix)
             wanted = torch.cat([first, first[image] + prefix + patch])
         found = self.norm(last(tokens, generator, wanted))  # (b + m) d
@@ -237,6 +239,14 @@ class VisionTransformer(nn.Module):
         block = self.blocks[last]
         query, key, _ = block.attn.heads_of(block.norm1(tokens))
         return block.attn.weights(query, key)
+
+
+def _check_indices(patch_indices: Tensor, n_patches: int) -> None:
+    """Refuse indices of patches that are not there (looked at on the CPU only)."""
+    if patch_indices.numel() and can_look(patch_indices):
+        low, high = int(patch_indices.min()), int(patch_indices.max())
+        good = 0 <= low and high < n_patches
+        require(good, f"patch_indices must lie in 0 to {n_patches - 1}, got {low} to {high}")
 
 
 def _sampled(square: Float[Tensor, "1 d side side"], grid: tuple[int, int], offset: float) -> Tensor:

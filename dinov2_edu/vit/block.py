@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens
 from dinov2_edu.vit.config import ViTConfig
 
@@ -18,6 +18,7 @@ from dinov2_edu.vit.config import ViTConfig
 class PatchEmbed(nn.Module):
     """Cut images into patches and project each to a token: a convolution whose stride is its kernel."""
 
+    @checked
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.proj = nn.Conv2d(
@@ -61,7 +62,9 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with a GELU between them."""
 
+    @checked
     def __init__(self, width: int, hidden: int) -> None:
+        check_at_least(1, width=width, hidden=hidden)
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
@@ -78,7 +81,9 @@ class SwiGLU(nn.Module):
     Source: official `dinov2/layers/swiglu_ffn.py` @ b8931f7.
     """
 
+    @checked
     def __init__(self, width: int, hidden: int) -> None:
+        check_at_least(1, width=width, hidden=hidden)
         super().__init__()
         hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
         self.w12 = nn.Linear(width, 2 * hidden)

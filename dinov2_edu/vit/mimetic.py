@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.door import check_at_least, checked, require
 
 QUERY_KEY = (0.7, 0.7)
 """Weights of noise and identity in the product of queries and keys."""
@@ -29,8 +29,9 @@ def sinusoidal_positions(side: int, width: int) -> Float[Tensor, "n d"]:
         width: numbers a token holds; a multiple of 4.
 
     Raises:
-        ValueError: another width.
+        ValueError: another width, or no row.
     """
+    check_at_least(1, side=side, width=width)
     require(width % 4 == 0, f"sinusoidal positions need a width that is a multiple of 4, got {width}")
     frequencies = 100.0 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]  # waves of 6 to 600 patches
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")

@@ -1,7 +1,7 @@
 """Backbones ready to use, by name or from a file, each with an honest word on which weights it has."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dinov2_edu.data.remote import mirrored
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.files import local_path
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
@@ -45,8 +45,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+@checked
 @torch_defaults()
-def load_state(config: ViTConfig, state: Mapping[str, Any], origin: str) -> VisionTransformer:
+def load_state(config: ViTConfig, state: Any, origin: str) -> VisionTransformer:
     """Build a backbone and fill it with copies of these tensors, all of them and no others.
 
     It comes as `load_backbone` gives it: in evaluation mode and frozen, on the CPU in single precision. To train it,
@@ -121,6 +122,7 @@ def _from_file(path: Path, heads: int | None) -> VisionTransformer:
     return load_state(config, state, path.name)
 
 
+@checked
 @torch_defaults()
 def load_backbone(
     name: str | Path,
@@ -171,6 +173,7 @@ def load_backbone(
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
+@checked
 def available_backbone(
     names: Sequence[str] = ("vits14", "book"), *, device: str | torch.device = "cpu"
 ) -> LoadedBackbone:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
@@ -18,6 +18,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 """The package's folder of recorded runs and of the book's checkpoint, `book.safetensors` and `book.json`."""
 
 
+@checked
 def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Path | None = None) -> Path:
     """Write a backbone in half precision as `book.safetensors`, and its card as `book.json`.
 
@@ -63,6 +64,7 @@ def _absent(path: Path, named: bool) -> WeightsUnavailable:
     )
 
 
+@checked
 def read_book_card(folder: str | Path | None = None) -> dict:
     """The model card that `save_book_checkpoint` wrote: what made the weights, and what they reach.
 
@@ -78,6 +80,7 @@ def read_book_card(folder: str | Path | None = None) -> dict:
     return json.loads(path.read_text())
 
 
+@checked
 def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, dict[str, Tensor]]:
     """Read back what `save_book_checkpoint` wrote: the sizes, and the tensors in half precision.
 

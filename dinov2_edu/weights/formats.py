@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import describe
+from dinov2_edu.door import checked, describe
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights.errors import WeightsRefused
 
@@ -209,6 +209,7 @@ def config_of(state: State, origin: str, heads: int | None = None) -> ViTConfig:
     )
 
 
+@checked
 def to_transformers(model: VisionTransformer) -> State:
     """A model's tensors by the names in the files of transformers' `Dinov2Model` and `Dinov2WithRegistersModel`.
 
@@ -230,6 +231,7 @@ def to_transformers(model: VisionTransformer) -> State:
     return state
 
 
+@checked
 def to_timm(model: VisionTransformer) -> State:
     """A model's tensors by timm's names, as `vit_small_patch14_dinov2` or `vit_small_patch14_reg4_dinov2` has them.
 

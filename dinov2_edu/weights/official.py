@@ -7,7 +7,7 @@ import torch
 
 from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.remote import RemoteFile, mirrored, shown
-from dinov2_edu.door import require
+from dinov2_edu.door import checked, require
 from dinov2_edu.vit import ViTConfig
 from dinov2_edu.vit.presets import RELEASED, with_changes
 from dinov2_edu.weights.errors import WeightsUnavailable
@@ -78,6 +78,7 @@ def hub_folder() -> Path:
     return Path(torch.hub.get_dir(), "checkpoints")
 
 
+@checked
 def fetch_official(name: str) -> Path:
     """Return the path of an official file in torch hub's cache, fetching it first where it is not there.
 

@@ -6,6 +6,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
+from dinov2_edu.door import require
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 
@@ -60,6 +61,10 @@ class LossesWidget(BookWidget):
                 f"teacher_logits and student_logits must be matrices (images, prototypes) of the same shape, not "
                 f"empty, got {teacher.shape} and {student.shape}"
             )
+        for name, logits in (("teacher_logits", teacher), ("student_logits", student)):
+            numbers = np.issubdtype(logits.dtype, np.number)
+            bad = int((~np.isfinite(logits)).sum()) if numbers else logits.size
+            require(not bad, f"{name}: wanted finite numbers, {bad} of {logits.size} are not")
         super().__init__(
             teacher_logits=array_bytes(teacher, "float32"),
             student_logits=array_bytes(student, "float32"),

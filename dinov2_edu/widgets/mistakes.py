@@ -7,6 +7,7 @@ import traitlets
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from dinov2_edu.door import check_at_least, require
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
 
 
@@ -81,9 +82,12 @@ class MistakesWidget(BookWidget):
         **values: Any,
     ) -> None:
         labels, probs, neighbours = np.asarray(test.labels), np.asarray(probs), np.asarray(neighbours)
-        if per_cell < 1:
-            raise ValueError(f"per_cell must be at least 1, got {per_cell}")
+        check_at_least(1, per_cell=per_cell)
         _check(labels, probs, neighbours, np.shape(similarities), len(test.class_names))
+        n_train = len(np.asarray(train.labels))
+        inside = 0 <= neighbours.min() and neighbours.max() < n_train
+        ends = f"{neighbours.min()} to {neighbours.max()}"
+        require(inside, f"neighbours are indices of training images, 0 to {n_train - 1}, got {ends}")
         counts = confusion_counts(labels, probs.argmax(axis=1), len(test.class_names))
         chosen, sprite, places = _fit(test, probs, train, neighbours, per_cell, limit)
         near = neighbours[chosen]
@@ -172,6 +176,12 @@ def _check(
         raise ValueError(
             f"probs: wanted shape ({n}, {n_classes}), an image a row (at least one), got {probs.shape}"
         )
+    sums = probs.sum(axis=1)
+    good = bool((probs >= 0).all()) and np.allclose(sums, 1, atol=1e-3)
+    got = f"rows that sum to {sums.min():.3g} to {sums.max():.3g}, lowest number {probs.min():.3g}"
+    require(
+        good, f"probs: wanted probabilities, rows that sum to 1, got {got}: pass the softmax, not the logits"
+    )
     if (
         neighbours.ndim != 2
         or len(neighbours) != n

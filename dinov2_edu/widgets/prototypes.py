@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dinov2_edu.door import check_at_least, checked
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 MAX_PROTOTYPES = 26
@@ -83,6 +84,7 @@ class PrototypesWidget(BookWidget):
         super().__init__(still=still, alt=alt, source=source, **data, **values)
 
     @classmethod
+    @checked
     def toy(cls, *, seed: int = 0, **arguments: Any) -> "PrototypesWidget":
         """Make points up: a few kinds of pictures and their patches, of different lengths.
 
@@ -90,6 +92,7 @@ class PrototypesWidget(BookWidget):
             seed: number of the draw.
             arguments: as in the constructor (`still`, `alt`, starting values).
         """
+        check_at_least(0, seed=seed)
         draw = np.random.default_rng(seed)
         kinds, patch_kinds = draw.normal(size=(4, 3)), draw.normal(size=(5, 3))
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from dinov2_edu.door import check_at_least
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 METRICS = {
@@ -72,6 +73,8 @@ class RunsWidget(BookWidget):
         alt: str = "",
         **values: Any,
     ) -> None:
+        check_at_least(0, n_prototypes=n_prototypes)
+        check_at_least(1, max_points=max_points)
         _check(runs)
         packed, numbers = pack_runs(runs, max_points)
         present = {key for run in packed for key in run["curves"]}
