@@ -108,7 +108,7 @@ SEARCHES = {
     "flat loss": "book/faq",
     "licence": "book/faq",
     "license": "book/faq",
-    "ViT-L": "book/which-model",
+    "which model": "book/which-model",
     "attention map": "notebooks/0",
     "own pictures": "book/faq",
     "onnx": "book/faq",
