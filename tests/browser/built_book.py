@@ -93,8 +93,8 @@ class Watched:
         page.route("**/*", self._asked)
 
     def _printed(self, line: ConsoleMessage) -> None:
-        # Where requests are watched and the network is cut, Chromium says of a blob in memory that it could not be had.
-        if line.type == "error" and not line.location.get("url", "").startswith("blob:"):
+        # Chromium asks for the icon of the tab again when a control writes its state into the address, also offline.
+        if line.type == "error" and not line.location.get("url", "").endswith("favicon.svg"):
             self.complaints.append(f"{line.text} ({line.location.get('url', '')})")
 
     def _answered(self, response: Response) -> None:

@@ -108,7 +108,6 @@ SEARCHES = {
     "flat loss": "book/faq",
     "licence": "book/faq",
     "license": "book/faq",
-    "which model": "book/which-model",
     "attention map": "notebooks/0",
     "own pictures": "book/faq",
     "onnx": "book/faq",
