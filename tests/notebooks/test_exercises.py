@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dinov2_edu import notebook
 from tools.notebooks import FOLDER, python_of, read, source, tags
 
 
@@ -36,6 +37,18 @@ def test_an_unfilled_stub_is_told_what_is_wanted(path, code, capsys):
         assert re.match(r"Not yet: .{20,}", said) and "It looks as if" not in said and "Hint" not in said
         return
     assert re.match(r"Your turn\. Wanted: .{20,}", said) and "Hint" not in said
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_given_code_whose_result_the_check_may_draw_has_words_for_the_figure(path, capsys, monkeypatch):
+    """Whether it does is for the drawn inputs to say, so a build would see it now and then."""
+    drawn = []
+    monkeypatch.setattr(notebook, "_show_difference", lambda theirs, wanted: drawn.append(wanted))
+    for cell in read(path)["cells"]:
+        if "exercise" in tags(cell):
+            run(path, source(cell), capsys)
+            assert not drawn or "mystnb" in cell["metadata"], cell["id"]
+            drawn.clear()
 
 
 @pytest.mark.parametrize(("path", "code"), cells_with("solution"))
