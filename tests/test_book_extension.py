@@ -39,6 +39,28 @@ def test_a_quote_that_begins_with_bold_words_becomes_a_box(parts, classes):
     assert document.next_node(nodes.block_quote)["classes"] == classes
 
 
+SITE = "https://someone.github.io/book/"
+PAGES = {"notebooks/05_losses": "/b/notebooks/05_losses.ipynb", "book/glossary": "/b/book/glossary.md"}
+
+
+@pytest.mark.parametrize(
+    ("docname", "written", "read"),
+    [
+        ("notebooks/05_losses", f"[EMA]({SITE}book/glossary.html#ema)", "[EMA](../book/glossary.md#ema)"),
+        ("book/glossary", f"[05]({SITE}notebooks/05_losses.html).", "[05](../notebooks/05_losses.ipynb)."),
+        ("notebooks/05_losses", f"[x]({SITE}notebooks/99_none.html)", f"[x]({SITE}notebooks/99_none.html)"),
+        ("notebooks/05_losses", "[x](https://other.org/book/glossary.html)", None),
+        ("notebooks/05_losses", f"read {SITE}book/glossary.html", None),
+    ],
+)
+def test_the_books_own_addresses_become_links_to_its_files(docname, written, read):
+    env = SimpleNamespace(found_docs=set(PAGES), doc2path=PAGES.get)
+    app = SimpleNamespace(env=env, config=SimpleNamespace(html_baseurl=SITE))
+    source = [written]
+    book_extension.link_inside(app, docname, source)
+    assert source == [read or written]
+
+
 def figure_page(*, alt=None, caption=None):
     """A page with one cell that made one picture."""
     bundle = nodes.container(nb_element="mime_bundle")

@@ -7,11 +7,13 @@
 - A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
 - The palette's colours are custom properties of every page: `--edu-student`.
 - Docstrings are Markdown: what stands in backticks is code.
+- Links by a page's address on the web, which lead on from Colab too, become links within the book.
 - The addresses of the pages follow from the repository's; Colab opens the notebook of the release that it installs.
 - Files of `book/_static` are copied on every build.
 """
 
 import json
+import os
 import re
 import shutil
 from importlib.metadata import PackageNotFoundError, distribution
@@ -52,6 +54,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_addresses, priority=100)
     app.connect("config-inited", use_own_mathjax)
     app.connect("env-get-outdated", forget_stale_runs)
+    app.connect("source-read", link_inside)
     app.connect("doctree-read", keep_state_in_its_script)
     app.connect("doctree-read", mark_boxes)
     app.connect("doctree-read", demand_words_for_figures)
@@ -68,6 +71,17 @@ def use_addresses(app: Sphinx, config: Config) -> None:
     """Derive the pages' address from the repository's."""
     address = f"https://{pages(slug_in_config(Path(app.srcdir)))}/"
     config.html_baseurl = config.ogp_site_url = address
+
+
+def link_inside(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make the book's addresses on the web links to its files: within the book, and checked by the strict build."""
+    here = Path(app.env.doc2path(docname)).parent
+
+    def target(found: re.Match) -> str:
+        file = app.env.doc2path(found[1]) if found[1] in app.env.found_docs else None
+        return os.path.relpath(file, here).replace(os.sep, "/") if file else found[0]
+
+    source[0] = re.sub(rf"(?<=\]\(){re.escape(app.config.html_baseurl)}([\w/-]+)\.html", target, source[0])
 
 
 def mathjax_folder() -> Path | None:
