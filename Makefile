@@ -70,8 +70,8 @@ format: setup ## bring code and notebooks to the committed form
 strip: setup ## clear the outputs of all notebooks
 	$(BIN)/python -m tools.notebooks strip
 
-address: setup ## spread the repository's address from _config.yml, and the release
-	$(BIN)/python -m tools.address
+address: setup ## spread the repository's address from _config.yml, and the release (URL=https://github.com/you/fork: of a fork)
+	$(BIN)/python -m tools.address $(URL)
 
 bench: setup ## measure speed beside other libraries (installs them)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"

@@ -26,11 +26,24 @@ def project(tmp_path):
 
 
 def move(project, new):
-    """Change the address in _config.yml, as an owner would."""
-    config = project / "_config.yml"
+    """Change the address in _config.yml; return the one before."""
     old = address.slug_in_config(project)
-    config.write_text(config.read_text("utf-8").replace(f"github.com/{old}", f"github.com/{new}"), "utf-8")
+    address.move(f"https://github.com/{new}", project)
+    assert address.slug_in_config(project) == new
     return old
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "url", ["someone/book", "https://gitlab.com/a/b", "https://github.com/a", "https://github.com/a/b/c"]
+)
+def test_an_address_that_is_none_on_github_is_refused(project, url, monkeypatch, capsys):
+    before = (project / "_config.yml").read_text("utf-8")
+    with pytest.raises(ValueError, match="wanted an address like https"):
+        address.move(url, project)
+    assert (project / "_config.yml").read_text("utf-8") == before
+    monkeypatch.setattr(address.sys, "argv", ["address", url])
+    assert address.main() == 2 and "wanted an address" in capsys.readouterr().err
 
 
 def test_every_file_names_the_address_of_the_config():

@@ -1,6 +1,7 @@
 """Spreads the repository's address and the release from where each stands once to every other file.
 
 python -m tools.address            rewrite the files that name them
+python -m tools.address URL        the same for a fork: puts URL, https://github.com/OWNER/REPO, into _config.yml first
 python -m tools.address --check    say which files name another address or release; exit code 1 if any does
 
 `pyproject.toml` holds the address that was spread last. That address is looked for in every text file
@@ -118,9 +119,31 @@ def _text(path: Path) -> str:
     return path.read_text("utf-8")
 
 
+def move(url: str, root: Path = ROOT) -> None:
+    """Write another repository's address into `_config.yml`.
+
+    Raises:
+        ValueError: not an address on GitHub.
+    """
+    found = re.fullmatch(rf"{_SLUG}/?", url)
+    if not found:
+        raise ValueError(f"wanted an address like https://github.com/OWNER/REPO, got {url!r}")
+    old, path = slug_in_config(root), root / "_config.yml"
+    path.write_text(
+        re.sub(rf"github\.com/{re.escape(old)}(?![\w-])", f"github.com/{found[1]}", _text(path)), "utf-8"
+    )
+
+
 def main() -> int:
     """Run the command line; return the exit code."""
     check = "--check" in sys.argv[1:]
+    urls = [one for one in sys.argv[1:] if one != "--check"]
+    if urls:
+        try:
+            move(urls[0])
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     changed = spread(write=not check)
     for path in changed:
         print(f"{'names another address or release' if check else 'rewritten'}: {path.relative_to(ROOT)}")
