@@ -10,6 +10,7 @@ import pydata_sphinx_theme
 import pytest
 
 from tools import site_files
+from tools.address import slug_in_config
 from tools.site_files import FIRST_CONTROL, NOT_FOUND, finish_page, last_change, only_icons, pack
 
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
@@ -42,7 +43,8 @@ def context_of(page, doctree=None):
 
 def test_the_page_for_wrong_addresses_loads_from_the_sites_root_and_is_not_indexed():
     tags = context_of("404")["metatags"]
-    assert '<base href="/inside-dinov2/">' in tags and 'content="noindex"' in tags
+    repository = slug_in_config().split("/")[1]
+    assert f'<base href="/{repository}/">' in tags and 'content="noindex"' in tags
     assert 'name="q"' in NOT_FOUND and 'action="search.html"' in NOT_FOUND
     assert "<base" not in context_of("book/index")["metatags"]
 

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import axe_playwright_python
 from playwright.sync_api import ConsoleMessage, Page, Response, Route
 
+from tools.address import slug_in_config
+
 BUILT = Path(__file__).parents[2] / "_build" / "html"
-SUB_PATH = "/inside-dinov2/"
+SUB_PATH = f"/{slug_in_config().split('/')[1]}/"
 """GitHub Pages serves a project under a folder of its own, never at the root."""
 
 
