@@ -135,6 +135,42 @@ def test_search_finds_what_a_reader_types(visit, words):
     assert any(SEARCHES[words] in address for address in found[:5]), found[:8]
 
 
+def test_a_link_shows_what_it_leads_to_before_one_goes_there(visit):
+    with visit("notebooks/05_losses.html") as page:
+        link = page.locator(".bd-article a[href$='glossary.html#student']").first
+        preview = page.locator(".link-preview")
+        before = len(page.asked)
+        link.hover()
+        preview.wait_for()
+        assert preview.inner_text().split("\n")[0] == "Student" and "that is trained" in preview.inner_text()
+        asked = {urlsplit(url).path.rpartition("/")[2] for url in page.asked[before:]}
+        assert {name for name in asked if name.endswith((".html", ".js"))} == {"glossary.html"}
+        assert link.get_attribute("aria-describedby") == preview.get_attribute("id")
+        preview.hover()  # the pointer may rest on it
+        assert preview.is_visible() and not violations(page)
+        page.keyboard.press("Escape")
+        assert preview.count() == 0 and link.get_attribute("aria-describedby") is None
+        link.focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab")  # by keyboard, so that the focus is in sight
+        preview.wait_for()
+        page.keyboard.press("Tab")
+        assert preview.count() == 0 or not preview.inner_text().startswith("Student")
+
+
+def test_a_preview_draws_its_formulas_and_stays_on_the_page(visit):
+    with visit("notebooks/05_losses.html") as page:
+        open_formulas(page)
+        for link in page.locator(".bd-article a.reference.internal[href*='#']").all()[:12]:
+            link.hover()
+            page.locator(".link-preview").wait_for()
+            page.wait_for_timeout(100)
+            box = page.locator(".link-preview").bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= page.viewport_size["width"]
+            assert undrawn_formulas(page) == 0
+            page.keyboard.press("Escape")
+
+
 def test_a_wrong_address_leads_to_the_book(visit):
     with visit("404.html") as page:
         assert violations(page) == []
