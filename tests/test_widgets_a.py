@@ -18,6 +18,7 @@ from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
 from dinov2_edu.widgets.masks import MasksWidget
+from dinov2_edu.widgets.scores import ScoresWidget
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><circle r="2"/></svg>'
@@ -26,6 +27,7 @@ WIDGETS = {
     "masks": lambda **more: MasksWidget(PHOTO, **more),
     "losses": lambda **more: LossesWidget(**more),
     "ema": lambda **more: EmaWidget(**more),
+    "scores": lambda **more: ScoresWidget(**more),
     "learns": lambda **more: LearnsWidget(**more),
 }
 

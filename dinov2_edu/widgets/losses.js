@@ -1,11 +1,13 @@
 // Teacher logits -> centre -> temperature -> target, the student beside it, and how each collapse looks.
 import {
-  axes, bars, button, figure, h, inkOn, legend, mean, minus, mix, percent, remember, row, segmented, shell, slider, softmax,
-  sum, typed,
+  axes, bars, button, figure, h, inkOn, legend, mean, minus, mix, more, percent, remember, row, segmented, shell, slider,
+  softmax, sum, typed,
 } from "./_shared.js";
+import { centerTargets, columnMeans, entropy, klDivergence, sinkhornKnopp } from "./_targets.js";
 
 const MAX_HALF_STEPS = 12;
 const WINNER = 2; // the prototype that is ahead for every image in the collapse onto one
+const SAME = 0.04; // of ln K: targets that tell less of their image count as one and the same (training/diagnosis.py)
 const TEMPERATURES = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1];
 
 const STYLE = `
@@ -20,56 +22,21 @@ const STYLE = `
 .dv2 .dv2-heat tr.dv2-chosen th { color: var(--dv2-ink); font-weight: 700; }
 .dv2 .dv2-heat tr.dv2-chosen td:not(.dv2-sum) { outline: 1.5px solid var(--dv2-ink); }
 .dv2 .dv2-heat .dv2-uneven { color: color-mix(in srgb, var(--dv2-bad) 65%, var(--dv2-ink)); font-weight: 700; }
-@container (min-width: 34rem) {
-  .dv2-losses .dv2-controls { grid-template-columns: 1fr 1fr; }
-}
+.dv2-losses > .dv2-readout + style + .dv2-stage { margin-top: 1.2rem; }
+.dv2-losses .dv2-beside > .dv2-later { margin-top: 1rem; }
+.dv2-losses .dv2-gap p { font-size: 0.85rem; color: var(--dv2-soft); margin: 0; }
+.dv2-losses .dv2-gap .dv2-ends { color: var(--dv2-ink); }
+.dv2-losses .dv2-gap div { position: relative; height: 0.8rem; margin: 0.3rem 0; border-radius: 3px; background: var(--dv2-raised); }
+.dv2-losses .dv2-gap i { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: var(--dv2-teacher); min-width: 2px; }
 @container (max-width: 34rem) {
+  .dv2-losses .dv2-beside { display: contents; }
+  .dv2-losses .dv2-gap { margin-bottom: 0.6rem; }
+  .dv2-losses > .dv2-controls > .dv2-control:first-child { grid-column: 1 / -1; }
   .dv2-losses .dv2-bars { grid-template-columns: 1fr max-content; }
   .dv2-losses .dv2-bars i { grid-area: 2 / 1 / 3 / 3; margin-bottom: 0.25rem; }
 }`;
 
-// ---- the formulas of dinov2_edu.losses --------------------------------------------------------------------
-
-/** Mean of each column: here the centre is the batch's own mean, in training a moving average of it. */
-export const columnMeans = (rows) => rows[0].map((_, k) => mean(rows.map((r) => r[k])));
-
-/** Softmax of every row after the centre is taken off: losses.center_targets. */
-export const centerTargets = (rows, center, temperature) =>
-  rows.map((r) => softmax(r.map((logit, k) => logit - center[k]), temperature));
-
-const logSumExp = (values) => {
-  const top = Math.max(...values);
-  return top + Math.log(sum(values.map((value) => Math.exp(value - top))));
-};
-
-/**
- * Sinkhorn-Knopp stopped after any half step; after 2 n of them it is losses.sinkhorn_knopp with n iterations.
- *
- * The matrix holds as many images as it has rows. Odd half steps give every column the same total, even ones
- * bring every row to 1.
- */
-export function sinkhornKnopp(rows, temperature, halfSteps) {
-  const [nRows, nColumns] = [rows.length, rows[0].length];
-  let logs = rows.map((r) => r.map((logit) => logit / temperature));
-  const total = logSumExp(logs.flat());
-  logs = logs.map((r) => r.map((value) => value - total + Math.log(nRows)));
-  for (let step = 1; step <= halfSteps; step++) {
-    if (step % 2) {
-      const sums = logs[0].map((_, k) => logSumExp(logs.map((r) => r[k])) - Math.log(nRows / nColumns));
-      logs = logs.map((r) => r.map((value, k) => value - sums[k]));
-    } else {
-      logs = logs.map((r) => { const whole = logSumExp(r); return r.map((value) => value - whole); });
-    }
-  }
-  return logs.map((r) => r.map(Math.exp));
-}
-
-/** Entropy in nats: 0 when one prototype has it all, ln k when uniform. */
-export const entropy = (probs) => -sum(probs.map((p) => (p > 0 ? p * Math.log(p) : 0)));
-
-/** KL(teacher || student) in nats. */
-export const klDivergence = (teacher, student) =>
-  sum(teacher.map((p, k) => (p > 0 ? p * (Math.log(p) - Math.log(student[k])) : 0)));
+// ---- what is computed -------------------------------------------------------------------------------------
 
 /** What a collapse makes of healthy logits: nothing, all prototypes alike, or one ahead for every image. */
 export function collapse(rows, outputs) {
@@ -105,7 +72,7 @@ const indexOfMax = (values) => values.indexOf(Math.max(...values));
 const number = (value) => minus(value.toFixed(2).replace(/^(-?)0\./, "$1.").replace(/^-\.00$/, ".00"));
 
 /** A table of numbers on coloured cells; returns its caption and fill(rows, { role, shareOf, footValues, even }). */
-function heatTable(ui, { text = "", later = false, nRows, nColumns, footLabel, withSums = false }) {
+function heatTable(ui, { text = "", nRows, nColumns, footLabel, withSums = false, into = ui.stage }) {
   const cells = Array.from({ length: nRows }, () => Array.from({ length: nColumns }, () => h("td")));
   const sums = cells.map(() => (withSums ? h("td", { class: "dv2-sum" }) : null));
   const foot = Array.from({ length: nColumns }, () => h("td", { class: "dv2-sum" }));
@@ -117,7 +84,7 @@ function heatTable(ui, { text = "", later = false, nRows, nColumns, footLabel, w
     h("tbody", {}, lines),
     footLabel ? h("tfoot", {}, h("tr", {}, h("th", { scope: "row" }, footLabel), foot, withSums ? h("td") : null)) : null);
   const caption = h("figcaption", {}, text);
-  ui.stage.append(h("figure", { class: later ? "dv2-figure dv2-later" : "dv2-figure" }, table, caption));
+  into.append(h("figure", { class: into === ui.stage ? "dv2-figure" : "dv2-figure dv2-later" }, table, caption));
 
   return { caption, fill(rows, { role, shareOf, footValues, even }) {
     const write = (cell, value, target) => {
@@ -152,15 +119,35 @@ function paintBars(ui, ctx, size, target, student) {
     + `student ${student.map((p) => percent(p)).join(", ")}.`;
 }
 
+/** The two entropies as a stretch of a line from 0 to ln K: what lies between them is what a target says of its image. */
+function gapLine(into) {
+  const stretch = h("i");
+  const place = h("div", { class: "dv2-gap" }, h("p", {}, "From the entropy of one target to that of their mean, 0 to ln K"),
+    h("div", { "aria-hidden": "true" }, stretch), h("p", { class: "dv2-ends" }));
+  into.append(place);
+  return ({ targetEntropy, use, target }) => {
+    const most = Math.log(target[0].length);
+    const [from, to] = [targetEntropy, use].map((value) => Math.min(1, value / most));
+    Object.assign(stretch.style, { left: `${100 * from}%`, width: `${100 * Math.max(0, to - from)}%` });
+    place.lastChild.textContent = `one ${targetEntropy.toFixed(2)}, mean ${use.toFixed(2)}: `
+      + `${Math.max(0, use - targetEntropy).toFixed(2)} of ${most.toFixed(2)} nats tell images apart`;
+  };
+}
+
 // ---- the widget -------------------------------------------------------------------------------------------
 
-function verdict({ use, targetEntropy, winner, target }) {
+/** What the gap of the entropies says: 0 when all images get one target, whatever that is; then its entropy says which. */
+export function verdict({ use, targetEntropy, winner, target }) {
   const most = Math.log(target[0].length);
-  if (use < 0.5 * most) return `Collapse onto one: nearly every image gets prototype ${winner + 1}.`;
-  if (targetEntropy > 0.85 * most) return "Collapse to uniform: the targets say next to nothing.";
-  if (targetEntropy > 0.6 * most) return "The targets are blurred.";
+  const gap = Math.max(0, use - targetEntropy);
+  const says = `${gap.toFixed(2)} of ${most.toFixed(2)} nats`;
+  if (gap < SAME * most) {
+    if (targetEntropy > 0.5 * most) return `Collapse to uniform: a target says ${says} of its image.`;
+    return `Collapse onto one: every image gets prototype ${winner + 1}, so a target says ${says} of its image.`;
+  }
+  if (gap < 0.25 * most) return `Weak: a target says ${says} of its image.`;
   const used = Math.exp(use).toFixed(1);
-  return `Healthy: the targets are sharp and together use ${used} of ${target[0].length} prototypes.`;
+  return `Healthy: a target says ${says} of its image; together they use ${used} of ${target[0].length} prototypes.`;
 }
 
 function sentence(now, image) {
@@ -183,20 +170,21 @@ function readings(now) {
 }
 
 function addControls(ui, nRows) {
+  slider(ui, { key: "teacher_temperature", label: "Teacher temperature", values: TEMPERATURES });
+  segmented(ui, { key: "targets", label: "Targets by", options: [
+    ["softmax", "softmax"], ["centre", "centre"], ["sinkhorn", "Sinkhorn"]] });
   segmented(ui, { key: "outputs", label: "Networks' outputs", options: [
     ["healthy", "healthy"], ["alike", "all alike"], ["one wins", "one wins"]] });
-  segmented(ui, { key: "targets", label: "Targets by", options: [
-    ["softmax", "softmax"], ["centre", "centre, softmax"], ["sinkhorn", "Sinkhorn"]] });
-  slider(ui, { key: "teacher_temperature", label: "Teacher temperature", values: TEMPERATURES });
-  slider(ui, { key: "student_temperature", label: "Student temperature", values: TEMPERATURES });
+  const into = more(ui, "More: image, student's temperature, Sinkhorn's steps");
+  segmented(ui, { key: "image", label: "Image", into, options:
+    Array.from({ length: nRows }, (_, i) => [i, String(i + 1)]) });
+  slider(ui, { key: "student_temperature", label: "Student temperature", values: TEMPERATURES, into });
   const halfSteps = slider(ui, {
-    key: "half_steps", label: "Sinkhorn steps", min: 0, max: MAX_HALF_STEPS,
+    key: "half_steps", label: "Sinkhorn steps", min: 0, max: MAX_HALF_STEPS, into,
     format: (n) => (n ? `${n}: ${n % 2 ? "columns" : "rows"}` : "none"),
   });
-  const line = row(ui, "Sinkhorn");
-  const next = button(ui, { label: "One step", into: line, onPress: () =>
+  const next = button(ui, { label: "One step", into: row(ui, "Sinkhorn", { into }), onPress: () =>
     ui.set({ half_steps: (ui.model.get("half_steps") + 1) % (MAX_HALF_STEPS + 1) }) });
-  segmented(ui, { key: "image", label: "Image", options: Array.from({ length: nRows }, (_, i) => [i, String(i + 1)]) });
   ui.watch(() => { halfSteps.disabled = next.disabled = ui.model.get("targets") !== "sinkhorn"; });
 }
 
@@ -218,17 +206,22 @@ function render({ model, el }) {
   const current = () => computed(...["targets", "teacher_temperature", "half_steps", "outputs", "student_temperature"]
     .map((key) => model.get(key)));
 
-  legend(ui, [["teacher", "teacher"], ["student", "student"]]);
-  const logits = heatTable(ui, { nRows, nColumns, footLabel: "mean" });
-  const targets = heatTable(ui, { text: "Targets made of them, with the sums of rows and columns",
+  const targets = heatTable(ui, { text: "Targets: rows are images, columns prototypes",
     nRows, nColumns, footLabel: "sum", withSums: true });
-  const student = heatTable(ui, { text: "Student's probabilities for the same images", nRows, nColumns, later: true });
-  const chosen = figure(ui, { caption: "The chosen image: its target and the student's answer", aspect: 1.75, paint: (ctx, size) =>
+  const beside = h("div", { class: "dv2-beside" });
+  const after = h("div", { class: "dv2-stage" });
+  ui.stage.append(beside);
+  ui.root.append(after);
+  const showGap = gapLine(beside);
+  const chosen = figure(ui, { caption: "The chosen image: its target and the student's answer", aspect: 2, into: after, paint: (ctx, size) =>
     paintBars(ui, ctx, size, current().target[model.get("image")], current().student[model.get("image")]) });
   chosen.parentElement.classList.add("dv2-later");
-  const panel = h("div", { class: "dv2-wide dv2-later" });
-  ui.stage.append(panel);
+  const panel = h("div", { class: "dv2-later" });
+  beside.append(panel);
+  legend(ui, [["teacher", "teacher"], ["student", "student"]], panel);
   const showReadings = bars(ui, { label: "Means over the images, in nats", into: panel });
+  const logits = heatTable(ui, { nRows, nColumns, footLabel: "mean", into: after });
+  const student = heatTable(ui, { text: "Student's probabilities for the same images", nRows, nColumns, into: after });
   addControls(ui, nRows);
 
   ui.watch(() => {
@@ -237,13 +230,14 @@ function render({ model, el }) {
     const even = model.get("targets") === "sinkhorn" ? { row: 1, column: nRows / nColumns } : null;
     logits.fill(now.teacher, { role: "teacher", footValues: now.center,
       shareOf: (value) => 0.6 * Math.min(1, Math.max(0, (value - low) / (high - low))) });
-    const use = model.get("targets") === "centre" ? "taken off below" : "not used here";
+    const use = model.get("targets") === "centre" ? "taken off for the targets" : "not used here";
     logits.caption.textContent =
       `Teacher's logits: a row an image, a column a prototype. Last row: their mean, the centre (${use})`;
     targets.fill(now.target, { role: "teacher", shareOf: (p) => Math.min(1, p), even,
       footValues: now.target[0].map((_, k) => sum(now.target.map((r) => r[k]))) });
     student.fill(now.student, { role: "student", shareOf: (p) => p });
     showReadings(readings(now));
+    showGap(now);
     ui.say(sentence(now, model.get("image")));
     const [entropyNow, klNow] = [now.targetEntropy, now.kl];
     if (entropyNow !== model.get("target_entropy") || klNow !== model.get("kl")) {

@@ -32,6 +32,7 @@ from dinov2_edu.widgets.masks import MasksWidget
 from dinov2_edu.widgets.mistakes import MistakesWidget
 from dinov2_edu.widgets.prototypes import PrototypesWidget
 from dinov2_edu.widgets.runs import RunsWidget
+from dinov2_edu.widgets.scores import ScoresWidget
 from dinov2_edu.widgets.your_picture import YourPictureWidget
 
 PHOTO = np.zeros((16, 16, 3), dtype=np.uint8)
@@ -332,6 +333,14 @@ refuses(
     momentum=[(1.5, "momentum|1.5"), ("1", "momentum")],
     schedule=[("linear", "schedule|linear")],
     **values,
+)
+refuses(
+    ScoresWidget,
+    {"alt": "x"},
+    angle=[(181, "angle|181"), ("1", "angle")],
+    temperature=[(0.0, "temperature|0.0"), ("1", "temperature")],
+    length=[(4.0, "length|4.0")],
+    prototypes=[([], "prototypes|length"), (["A"], "prototypes")],
 )
 LOGITS = np.zeros((2, 3))
 refuses(

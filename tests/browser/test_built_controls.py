@@ -170,6 +170,26 @@ def prototypes(see: Reader) -> None:
     see.arrow("ArrowLeft", "ArrowUp")
 
 
+def scores(see: Reader) -> None:
+    """The arrow among eight prototypes."""
+    see.key("temperature", "Home")
+    sharp = number(see, r"it gets (\d+\.\d) %")
+    see.drag("temperature", 1.0)
+    assert number(see, r"it gets (\d+\.\d) %") < sharp
+    see.turn(40)
+    see.arrow("ArrowLeft", "ArrowUp")
+    see.key("angle", "Home")
+    assert see.readout().startswith("Nearest is E")
+    see.drag("angle", 0.75)
+    assert see.readout().startswith("Nearest is C")
+    see.key("normalise", "Space")
+    see.key("length", "End")
+    assert "times a length of 3.0" in see.readout()
+    see.drag("length", 0.2)
+    see.switch("normalise")
+    assert "cosine" in see.readout()
+
+
 def losses(see: Reader) -> None:
     see.choose("outputs", "alike")
     assert see.readout().startswith("Collapse to uniform")
@@ -182,9 +202,9 @@ def losses(see: Reader) -> None:
     see.key("half_steps", "Home")
     assert see.said("half_steps") == "none"
     see.press("One step")
-    assert see.texts("tfoot tr")[1].split()[1:] == [".75"] * 8  # every column has its share
+    assert see.texts("tfoot tr")[0].split()[1:] == [".75"] * 8  # every column has its share
     see.enter("One step")
-    assert see.texts("tbody")[1].split("\n")[0].split()[-1] == "1.00"  # every row is a distribution
+    assert see.texts("tbody")[0].split("\n")[0].split()[-1] == "1.00"  # every row is a distribution
     see.drag("half_steps", 0.5)
     see.key("teacher_temperature", "End")
     blurred = see.texts(".dv2-bars b")[0]
@@ -361,8 +381,8 @@ TOURS = {
     "01_crops": [crops],
     "02_masking": [masks],
     "03_vit": [attention],
-    "04_heads": [prototypes],
-    "05_losses": [learns, losses],
+    "04_heads": [scores, prototypes],
+    "05_losses": [losses, learns],
     "06_ema": [ema],
     "07_training": [learns, runs],
     "08_cifar10_probe": [mistakes],
@@ -384,6 +404,28 @@ def test_every_notebook_with_a_control_has_a_tour():
         path.stem for path in FOLDER.glob("*.ipynb") if "dinov2_edu.widgets" in path.read_text("utf-8")
     }
     assert with_control == set(TOURS)
+
+
+OPENS_WITH_ITS_CONTROL = (
+    "01_crops",
+    "02_masking",
+    "03_vit",
+    "04_heads",
+    "05_losses",
+    "07_training",
+    "09_features",
+)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize("chapter", OPENS_WITH_ITS_CONTROL)
+def test_the_first_screen_of_a_chapter_has_its_question_and_its_control(visit, chapter, width, height):
+    with visit(f"notebooks/{chapter}.html", width=width, height=height) as page:
+        page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").first.wait_for(timeout=30_000)
+        question = page.locator("blockquote.box-try").first.bounding_box()
+        picture = page.locator(".dv2").first.locator("canvas:visible, table:visible, button:visible").first
+        assert question["y"] + question["height"] <= height
+        assert picture.bounding_box()["y"] < height - 100  # its picture is seen, and not only its upper edge
 
 
 @pytest.mark.parametrize("screen", SCREENS)
