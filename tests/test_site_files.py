@@ -11,7 +11,15 @@ import pytest
 
 from tools import site_files
 from tools.address import slug_in_config
-from tools.site_files import FIRST_CONTROL, NOT_FOUND, finish_page, last_change, only_icons, pack
+from tools.site_files import (
+    FIRST_CONTROL,
+    NOT_FOUND,
+    finish_page,
+    last_change,
+    only_icons,
+    pack,
+    scripts_last,
+)
 
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 ROOT = Path(__file__).parents[1]
@@ -32,6 +40,22 @@ def test_the_themes_own_script_shrinks_to_a_tenth():
     for icon in ('"magnifying-glass":', "github:", "moon:"):
         assert icon in few
     assert '"paper-plane":' not in few
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ('<script src="a.js?v=1"></script>', '<script defer src="a.js?v=1"></script>'),
+        ('<script data-x="y" src="a.js"></script>', '<script defer data-x="y" src="a.js"></script>'),
+        ('<script defer="defer" src="a.js"></script>', None),
+        ('<script src="../_static/documentation_options.js?v=9"></script>', None),
+        ("<script>let a = 1;</script>", None),
+        ('</head><script src="a.js"></script>', None),
+    ],
+)
+def test_the_scripts_of_a_head_wait_in_their_order(given, wanted):
+    page = "<head>{}</head><body></body>"
+    assert scripts_last(page.format(given)) == page.format(wanted or given)
 
 
 def context_of(page, doctree=None):

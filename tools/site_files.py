@@ -5,6 +5,7 @@
 - `inside-dinov2.zip` is the whole site, to be read without a network.
 - The first page, which no kernel runs for, has a control of its own.
 - A page says when it last changed, with a link to the change.
+- The scripts of a page wait until it is drawn.
 - A page is dark from its first moment where the reader wants it dark.
 """
 
@@ -94,7 +95,7 @@ def last_change(path: Path) -> tuple[str, str] | None:
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:
-    """Thin out the icons and pack the site."""
+    """Thin out the icons, let scripts wait, and pack the site."""
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
@@ -106,7 +107,23 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
         used = set(re.findall(r"\bfa-([a-z0-9-]+)", shown))
         script.write_text(only_icons(script.read_text("utf-8"), used), "utf-8")
         script.with_suffix(".js.map").unlink(missing_ok=True)
+    for page in site.rglob("*.html"):
+        page.write_text(scripts_last(page.read_text("utf-8")), "utf-8")
     pack(site, site / OFFLINE)
+
+
+def scripts_last(page: str) -> str:
+    """Return a page whose head's scripts run, in their order, when it has been read: drawing waits for none of them.
+
+    Only `documentation_options.js` runs at once, because the lines after it write into what it makes.
+    """
+    head, end, body = page.partition("</head>")
+    head = re.sub(
+        r'<script (?!defer)(?=(?:[\w-]+="[^"]*" )*src="(?![^"]*documentation_options))',
+        "<script defer ",
+        head,
+    )
+    return head + end + body
 
 
 def only_icons(script: str, used: set[str]) -> str:
