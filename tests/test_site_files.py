@@ -12,7 +12,7 @@ import pytest
 from tools import site_files
 from tools.address import slug_in_config
 from tools.site_files import (
-    FIRST_CONTROL,
+    FIRST_CONTROLS,
     NOT_FOUND,
     finish_page,
     last_change,
@@ -73,17 +73,21 @@ def test_the_page_for_wrong_addresses_loads_from_the_sites_root_and_is_not_index
     assert "<base" not in context_of("book/index")["metatags"]
 
 
-def test_the_first_page_carries_a_control_that_ends_no_script():
+def test_the_first_page_carries_controls_that_end_no_script():
     loaded = []
     app = SimpleNamespace(srcdir=str(ROOT), add_js_file=lambda name, **options: loaded.append(name))
-    context = {"body": f"<p>a</p>{FIRST_CONTROL}<p>b</p>"}
+    context = {"body": "<p>a</p>{}<p>b</p>{}".format(*FIRST_CONTROLS)}
     finish_page(app, "book/index", "page.html", context, None)
     assert loaded == ["js/widget_host.js"]
-    assert FIRST_CONTROL in (ROOT / "book" / "index.md").read_text("utf-8")
-    state, view = re.findall(r"<script[^>]*>(.*?)</script>", context["body"], re.DOTALL)
-    models, place = json.loads(state)["state"], json.loads(view)["model_id"]
-    assert "render" in models[place]["state"]["_esm"] and models[place]["state"]["shows"] == ["knn", "strip"]
-    assert context["body"].startswith("<p>a</p><script") and context["body"].endswith("</script><p>b</p>")
+    assert all(place in (ROOT / "book" / "index.md").read_text("utf-8") for place in FIRST_CONTROLS)
+    state, *views = re.findall(r"<script[^>]*>(.*?)</script>", context["body"], re.DOTALL)
+    models = json.loads(state)["state"]
+    step, training = (models[json.loads(view)["model_id"]]["state"] for view in views)
+    assert step["names"][0] == "china" and len(step["names"]) == 3 and training["shows"] == ["knn", "strip"]
+    assert "render" in step["_esm"] and "render" in training["_esm"]
+    assert re.fullmatch(
+        r"<p>a</p>(<script.*?</script>){2}<p>b</p><script.*?</script>", context["body"], re.DOTALL
+    )
 
 
 def test_a_page_says_when_it_last_changed(monkeypatch):

@@ -3,7 +3,7 @@
 - Of the theme's 1,400 icons (1.5 MB) only those stay that some page shows.
 - `404.html` says in the book's own frame that there is no such page, with a search field.
 - `inside-dinov2.zip` is the whole site, to be read without a network.
-- The first page, which no kernel runs for, has a control of its own.
+- The first page, which no kernel runs for, has controls of its own.
 - A page says when it last changed, with a link to the change.
 - The scripts of a page wait until it is drawn.
 - A page is dark from its first moment where the reader wants it dark.
@@ -21,6 +21,8 @@ from docutils import nodes
 from ipywidgets.embed import dependency_state
 from sphinx.application import Sphinx
 
+from dinov2_edu.data import SAMPLE_IMAGES, sample_image
+from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from tools.address import pages, slug_in_config
 
@@ -30,8 +32,8 @@ _ICON = re.compile(
     r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
     r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
 )
-FIRST_CONTROL = '<div id="first-control"></div>'
-"""What stands in `book/index.md` where the control comes."""
+FIRST_CONTROLS = ('<div id="step-control"></div>', '<div id="training-control"></div>')
+"""What stands in `book/index.md` where the first page's controls come."""
 
 NOT_FOUND = """<h1>There is no such page</h1>
 <p>It may have moved. The <a href="book/index.html">first page</a> leads to all chapters; or search the book:</p>
@@ -63,23 +65,31 @@ def finish_page(app: Sphinx, page: str, template: str, context: dict, doctree: n
         folder = pages(slug_in_config(Path(app.srcdir))).partition("/")[2].strip("/")
         tags = f'<base href="/{folder}/">\n<meta name="robots" content="noindex">\n{tags}'
     context["metatags"] = tags
-    if FIRST_CONTROL in context.get("body", ""):
+    if all(place in context.get("body", "") for place in FIRST_CONTROLS):
         app.add_js_file("js/widget_host.js", defer="defer")
-        context["body"] = context["body"].replace(FIRST_CONTROL, control_html())
+        for place, control in zip(FIRST_CONTROLS, controls_html(), strict=True):
+            context["body"] = context["body"].replace(place, control)
     if doctree is not None and (change := last_change(Path(app.env.doc2path(page)))):
         date, commit = change
         address = f"https://github.com/{slug_in_config(Path(app.srcdir))}/commit/{commit}"
         context["body"] += f'<p class="page-changed">Last changed <a href="{address}">{date}</a></p>'
 
 
-def control_html() -> str:
-    """The control of the first page, as a notebook's page carries one: its state, and a place for it."""
-    control = LearnsWidget(shows=("knn", "strip"))
-    models = dependency_state([control], drop_defaults=False)
+def controls_html() -> list[str]:
+    """The controls of the first page, as a notebook's page carries them: before the first place the state of all."""
+    photos = {name: sample_image(name) for name in SAMPLE_IMAGES}
+    controls = [
+        AgreeWidget(photos, source="The book's own weights, learnt on CIFAR-10 without labels."),
+        LearnsWidget(shows=("knn", "strip")),
+    ]
+    models = dependency_state(controls, drop_defaults=False)
     state = json.dumps({"version_major": 2, "version_minor": 0, "state": models}).replace("<", r"\u003c")
-    parts = {"state": state, "view": json.dumps({"model_id": control.model_id})}
     kind = "application/vnd.jupyter.widget-{}+json"
-    return "".join(f'<script type="{kind.format(name)}">{text}</script>' for name, text in parts.items())
+    places = [
+        f'<script type="{kind.format("view")}">{json.dumps({"model_id": control.model_id})}</script>'
+        for control in controls
+    ]
+    return [f'<script type="{kind.format("state")}">{state}</script>{places[0]}', *places[1:]]
 
 
 @cache

@@ -23,6 +23,7 @@ from dinov2_edu import dinov2, exercises, notebook, vit
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import ablations, evaluation, presets, recipes, sparklines, study_rows
 from dinov2_edu.plots import charts, panels, pictures, scores, style, views
+from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.attention import AttentionWidget
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
@@ -383,22 +384,33 @@ refuses(
 )
 refuses(PrototypesWidget.toy, {"seed": 0}, seed=whole(0), heads=[("both", "heads|both")])
 SAMPLES = {"one": PHOTO, "two": PHOTO}
-refuses(
-    YourPictureWidget,
-    {"samples": SAMPLES, "source": "", "alt": "x"},
-    samples=[
+sample_rows = {
+    "samples": [
         ({}, r"at least two samples, by name, got \[\]"),
         ({"one": PHOTO}, "at least two samples"),
         ({**SAMPLES, "three": "no.jpg"}, "no such file"),
         ([PHOTO, PHOTO], "^samples: wanted a dictionary from strings to pictures"),
     ],
-    weights=[
+    "weights": [
         (__file__, "holds no sizes of a backbone"),
         (3, "^weights: wanted a string, a path or None, got 3"),
     ],
+    "photo": [("three", "photo: wanted one of .*'three'")],
+}
+refuses(
+    YourPictureWidget,
+    {"samples": SAMPLES, "source": "", "alt": "x"},
     source=text(),
-    photo=[("three", "photo: wanted one of .*'three'")],
     size=[(33, "size: wanted one of")],
+    **sample_rows,
+    **values,
+)
+refuses(
+    AgreeWidget,
+    {"samples": SAMPLES, "source": "", "alt": "x"},
+    source=text(),
+    seed=[(-1, "seed|smaller|greater|-1")],
+    **sample_rows,
     **values,
 )
 HISTORY = {"name": "a", "history": {"step": [1, 2], "loss": [3.0, 2.0]}}
