@@ -34,7 +34,7 @@ class Exercise:
             in the dictionary's order. Shapes should differ between draws where the function allows it.
         hint: one sentence for a reader who is stuck; it comes with the second wrong answer.
         mistakes: what went wrong, in words that complete "It looks as if ...", to a function that does it
-            wrong in that way. A reader's result that equals its result is told so.
+            wrong in that way. These words are shown for a result that equals its result.
         tolerance: largest absolute or relative difference that passes.
     """
 

@@ -69,8 +69,8 @@ EXERCISES = {
         "images, then the second ones, and so on",
         reference=_crop_major,
         make_inputs=_batch_of_crops,
-        hint="The view must be the slower of the two axes before they become one.",
-        mistakes={"all crops of one image stand together": lambda crops: crops.flatten(0, 1)},
+        hint="reshape counts the rows anew and moves none; which function changes the order of two axes?",
+        mistakes={"the views were reversed as well": lambda crops: _crop_major(crops.flip(1))},
     ),
     "fold": Exercise(
         task="a weight and a bias for which the convolution of plain pixels equals that of normalised pixels "

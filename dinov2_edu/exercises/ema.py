@@ -1,4 +1,4 @@
-"""Exercises of chapter 06: the teacher's update, a schedule with warm-up, clipping part by part."""
+"""Exercises of chapter 06: the teacher without a loop, a schedule with warm-up, clipping part by part."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,23 @@ from dinov2_edu.exercises import Exercise
 from dinov2_edu.schedules import cosine_schedule
 
 
-def _weights(generator: torch.Generator) -> dict:
-    shapes = ((3, 2), (4,))
-    teacher, student = ([torch.randn(shape, generator=generator) for shape in shapes] for _ in range(2))
+def _students(generator: torch.Generator) -> dict:
+    steps = int(torch.randint(5, 12, (), generator=generator))
     return {
-        "teacher": teacher,
-        "student": student,
-        "momentum": 0.5 + 0.5 * float(torch.rand((), generator=generator)),
+        "students": torch.randn(steps, 6, generator=generator),
+        "momentum": 0.5 + 0.4 * float(torch.rand((), generator=generator)),
     }
 
 
-def _update(teacher: list[Tensor], student: list[Tensor], momentum: float) -> list[Tensor]:
-    return [momentum * slow + (1 - momentum) * fast for slow, fast in zip(teacher, student, strict=True)]
+def _unrolled(students: Tensor, momentum: float) -> Tensor:
+    teacher = students[0]
+    for student in students[1:]:
+        teacher = torch.lerp(student, teacher, momentum)
+    return teacher
+
+
+def _start_like_the_others(students: Tensor, momentum: float) -> Tensor:
+    return (1 - momentum) * momentum ** torch.arange(len(students)).flip(0) @ students
 
 
 def _settings(generator: torch.Generator) -> dict:
@@ -64,15 +69,17 @@ def _bring_to_limit(parts: list[list[Tensor]], limit: float) -> list[list[Tensor
 
 
 EXERCISES = {
-    "update": Exercise(
-        task="the teacher's new tensors, `momentum` of the old ones and the rest from the student, as a list",
-        reference=_update,
-        make_inputs=_weights,
-        hint="torch.lerp(a, b, w) is a + w (b - a); the student's share is 1 - momentum.",
+    "unrolled": Exercise(
+        task="the teacher (d,) that begins as the first of `students` (steps, d) and is updated with `momentum` "
+        "after each of the others",
+        reference=_unrolled,
+        make_inputs=_students,
+        hint="The student of n steps ago has (1 - m) m^n; what is left of the start has no factor 1 - m.",
         mistakes={
-            "the momentum was given to the student": lambda teacher, student, momentum: _update(
-                teacher, student, 1 - momentum
-            )
+            "the start was weighed like a student that was averaged in": _start_like_the_others,
+            "the momentum was given to the student": lambda students, momentum: _unrolled(
+                students, 1 - momentum
+            ),
         },
     ),
     "schedule": Exercise(

@@ -1,7 +1,7 @@
-"""Exercises of chapter 04: logits of prototypes, masked patches only, and how many prototypes are in use."""
+"""Exercises of chapter 04: logits of prototypes, what a direction learns, and how many prototypes are in use."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from dinov2_edu.exercises import Exercise
@@ -35,32 +35,24 @@ def _logits_of_long_prototypes(bottleneck: Tensor, directions: Tensor, gains: Te
     return normalize(bottleneck, dim=-1) @ (gains * directions).T
 
 
-class CountingHead(nn.Module):
-    """A linear head that also says how many tokens were put through it."""
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, int]:
-        """Return logits and the number of tokens."""
-        return tokens @ self.weight.T, tokens[..., 0].numel()
-
-
-def _masked_crops(generator: torch.Generator) -> dict[str, Tensor | nn.Module]:
-    b, n = (int(n) for n in torch.randint(3, 8, (2,), generator=generator))
-    masks = torch.rand(b, n, generator=generator) < 0.4
-    masks[0], masks[1, :2] = False, torch.tensor([True, False])
+def _layer(generator: torch.Generator) -> dict[str, Tensor]:
+    k, e = (int(n) for n in torch.randint(4, 9, (2,), generator=generator))
     return {
-        "patches": torch.randn(b, n, 6, generator=generator),
-        "masks": masks,
-        "head": CountingHead(torch.randn(5, 6, generator=generator)),
+        "directions": 2 * torch.randn(k, e, generator=generator),
+        "gains": 0.5 + torch.rand(k, 1, generator=generator),
+        "gradient": torch.randn(k, e, generator=generator),
     }
 
 
-def _picked_after_the_head(patches: Tensor, masks: Tensor, head: CountingHead) -> tuple[Tensor, int]:
-    logits, put_through = head(patches)
-    return logits[masks], put_through
+def _direction_gradient(directions: Tensor, gains: Tensor, gradient: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = directions.detach().requires_grad_()
+        (gains * normalize(leaf, dim=-1)).backward(gradient)
+    return leaf.grad
+
+
+def _with_the_part_along(directions: Tensor, gains: Tensor, gradient: Tensor) -> Tensor:
+    return gains / directions.norm(dim=-1, keepdim=True) * gradient
 
 
 def _token_logits(generator: torch.Generator) -> dict[str, Tensor]:
@@ -84,22 +76,26 @@ EXERCISES = {
         task="one logit (b, k) for each of the prototypes `directions` (k, e), times `gains` (k, 1)",
         reference=_logits,
         make_inputs=_bottleneck,
-        hint="Bring both the bottleneck vectors and the directions to length 1; then multiply by the gains.",
+        hint="Of which axis must each vector have length 1: print the lengths of the rows of `directions`.",
         mistakes={
             "the bottleneck vectors were not brought to length 1": _logits_of_long_tokens,
             "the directions were not brought to length 1": _logits_of_long_prototypes,
             "the gains were left out": _logits_without_gains,
         },
     ),
-    "masked": Exercise(
-        task="what `head` returns for the masked patches alone: their logits (m, k) and how many they are",
-        reference=lambda patches, masks, head: head(patches[masks]),
-        make_inputs=_masked_crops,
-        hint="Index the patches with the mask, then call the head once.",
+    "direction_gradient": Exercise(
+        task="the gradient (k, e) of `directions` v, where the layer's weights are w = gains * v / |v| and "
+        "`gradient` (k, e) is that of w",
+        reference=_direction_gradient,
+        make_inputs=_layer,
+        hint="Subtract from each row its part along v / |v|; then multiply by gain / |v|.",
         mistakes={
-            "all patches went through the head, and the masked ones were picked afterwards": _picked_after_the_head,
-            "the visible patches were picked: True means masked": lambda patches, masks, head: head(
-                patches[~masks]
+            "the part along the direction was left in": _with_the_part_along,
+            "the gains were left out": lambda v, gains, gradient: _direction_gradient(
+                v, torch.ones_like(gains), gradient
+            ),
+            "the length of the direction was left out": lambda v, gains, gradient: _direction_gradient(
+                normalize(v, dim=-1), gains, gradient
             ),
         },
     ),

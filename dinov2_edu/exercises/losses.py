@@ -1,11 +1,11 @@
-"""Exercises of chapter 05: KoLeo, a round of Sinkhorn-Knopp, and iBOT's average."""
+"""Exercises of chapter 05: KoLeo, the temperature for a wanted certainty, and iBOT's average."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dinov2_edu.exercises import Exercise
-from dinov2_edu.losses import koleo_loss
+from dinov2_edu.losses import entropy, koleo_loss
 
 
 def _features(generator: torch.Generator) -> dict[str, Tensor]:
@@ -23,19 +23,25 @@ def _koleo_of_itself(features: Tensor) -> Tensor:
     return -torch.log(torch.cdist(unit, unit).fill_diagonal_(0.0).min(dim=1).values + 1e-8).mean()
 
 
-def _scores(generator: torch.Generator) -> dict[str, Tensor]:
-    rows = int(torch.randint(3, 9, (), generator=generator))
-    return {"scores": torch.rand(rows, 5, generator=generator) + 0.05}
+def _uneven_logits(generator: torch.Generator) -> dict:
+    logits = 0.2 * torch.randn(8, 6, generator=generator)
+    center = torch.rand(6, generator=generator)
+    return {
+        "logits": logits + center,
+        "center": center,
+        "wanted": 0.4 + float(torch.rand((), generator=generator)),
+    }
 
 
-def _round(scores: Tensor) -> Tensor:
-    scores = scores / scores.sum(dim=0, keepdim=True)
-    return scores / scores.sum(dim=1, keepdim=True)
-
-
-def _rows_first(scores: Tensor) -> Tensor:
-    scores = scores / scores.sum(dim=1, keepdim=True)
-    return scores / scores.sum(dim=0, keepdim=True)
+def _temperature(logits: Tensor, center: Tensor, wanted: float) -> float:
+    low, high = 1e-3, 10.0
+    for _ in range(60):
+        middle = (low * high) ** 0.5
+        if entropy(((logits - center) / middle).softmax(dim=-1)).mean() < wanted:
+            low = middle
+        else:
+            high = middle
+    return middle
 
 
 def _masked_losses(generator: torch.Generator) -> dict[str, Tensor]:
@@ -59,18 +65,24 @@ EXERCISES = {
         task="the KoLeo loss of class tokens `features` (b, d), one number",
         reference=koleo_loss,
         make_inputs=_features,
-        hint="Bring each row to length 1, then find for each row its nearest other row.",
+        hint="Hold it beside the formula: what stands inside the logarithm?",
         mistakes={
             "the rows were not brought to length 1 first": _koleo_without_norm,
             "each row was taken as its own nearest neighbour": _koleo_of_itself,
         },
     ),
-    "sinkhorn_round": Exercise(
-        task="one round of Sinkhorn-Knopp on positive `scores` (images, prototypes): columns, then rows",
-        reference=_round,
-        make_inputs=_scores,
-        hint="Divide by the column sums, then by the row sums; keepdim=True keeps the shapes fit.",
-        mistakes={"rows were scaled before columns": _rows_first},
+    "temperature": Exercise(
+        task="the temperature at which the mean entropy of softmax((logits - center) / temperature) is `wanted`",
+        reference=_temperature,
+        make_inputs=_uneven_logits,
+        hint="Keep a low and a high bound, try the middle, and move the bound on whose side the entropy lies.",
+        mistakes={
+            "the centre was not subtracted": lambda logits, center, wanted: _temperature(
+                logits, torch.zeros_like(center), wanted
+            ),
+            "its inverse was returned": lambda *given: 1 / _temperature(*given),
+        },
+        tolerance=2e-3,
     ),
     "ibot_average": Exercise(
         task="the mean of `losses` (m,) over each image's masked patches, then over all images of `masks`",

@@ -47,7 +47,7 @@ EXERCISES = {
         task="the square root of 1 - |mean of the rows of `features` (b, d), each of length 1|^2",
         reference=feature_spread,
         make_inputs=_features,
-        hint="Bring each row to length 1, then take the mean over rows, then its squared length.",
+        hint="Give it five times the same row: it must say 0. What is the squared length of a vector?",
         mistakes={"the rows were not brought to length 1 first": _spread_without_norm},
     ),
 }

@@ -34,7 +34,7 @@ def _only_reshaped(images: Tensor, p: int) -> Tensor:
 
 
 def _query_and_key(generator: torch.Generator) -> dict[str, Tensor]:
-    tokens = int(torch.randint(5, 10, (), generator=generator))
+    tokens = int(torch.randint(9, 14, (), generator=generator))  # never as many as a head is wide
     query, key = 2 * torch.randn(2, 2, 3, tokens, 8, generator=generator)
     return {"query": query, "key": key}
 
@@ -88,7 +88,7 @@ EXERCISES = {
         task="softmax(q k^T / sqrt(d_head)) of `query` and `key` (b, h, t, d_head), rows summing to 1",
         reference=_attention,
         make_inputs=_query_and_key,
-        hint="Divide by the root of the last axis of query, and take the softmax over the keys, dim=-1.",
+        hint="What are the scores divided by the root of? It must not depend on the size of the picture.",
         mistakes={
             "the scores were not divided by the root of the head's width": _scaled_by(1),
             "the scores were divided by the root of the whole width instead of the head's": _scaled_by(24),

@@ -43,7 +43,12 @@ def test_an_unfilled_stub_is_told_what_is_wanted(path, code, capsys):
 def test_given_code_whose_result_the_check_may_draw_has_words_for_the_figure(path, capsys, monkeypatch):
     """Whether it does is for the drawn inputs to say, so a build would see it now and then."""
     drawn = []
-    monkeypatch.setattr(notebook, "_show_difference", lambda theirs, wanted: drawn.append(wanted))
+
+    def may_draw(theirs, wanted):
+        if wanted.ndim == 2 or (wanted.ndim == 1 and wanted.size >= 12):
+            drawn.append(wanted)
+
+    monkeypatch.setattr(notebook, "_show_difference", may_draw)
     for cell in read(path)["cells"]:
         if "exercise" in tags(cell):
             run(path, source(cell), capsys)
