@@ -13,8 +13,11 @@ from docutils import nodes
 from docutils.utils import new_document
 from jupyter_cache import get_cache
 
+from dinov2_edu.data import cifar
+from dinov2_edu.weights import backbones
 from tools import book_extension
 from tools.notebooks import METADATA
+from tools.origin import NOTICE, put_notices_on_top
 
 
 def quote(*parts):
@@ -37,6 +40,49 @@ def test_a_quote_that_begins_with_bold_words_becomes_a_box(parts, classes):
     document = quote(*parts)
     book_extension.mark_boxes(None, document)
     assert document.next_node(nodes.block_quote)["classes"] == classes
+
+
+WEIGHTS = (
+    "These numbers come from the book's own small model, not from vits14, which could not be loaded here."
+)
+DRAWN = "These pictures are Patterns10, ten drawn textures, not CIFAR-10, which could not be loaded here."
+
+
+def page_with_outputs(*outputs):
+    """A page with a title and one cell for each printed text."""
+    section = nodes.section("", nodes.title("", "ViT"), nodes.paragraph("", "Text."))
+    for text in outputs:
+        block = nodes.literal_block(text, text, classes=["output", "stream"])
+        cell = nodes.container("", nodes.literal_block("code", "code"), nodes.container("", block))
+        section += cell
+    document = new_document("page")
+    document += section
+    return document
+
+
+@pytest.mark.parametrize(
+    ("outputs", "badge", "left"),
+    [
+        ([f"{WEIGHTS}\n"], WEIGHTS, []),
+        ([f"{WEIGHTS}\n\nThe weights at hand: book\n"], WEIGHTS, ["The weights at hand: book\n"]),
+        ([f"{WEIGHTS}\n", f"{DRAWN}\n{DRAWN}\nPatterns10\n"], f"{WEIGHTS} {DRAWN}", ["Patterns10\n"]),
+        (["accuracy 0.5\n"], None, ["accuracy 0.5\n"]),
+    ],
+)
+def test_a_stand_in_is_named_once_under_the_title(outputs, badge, left):
+    page = page_with_outputs(*outputs)
+    put_notices_on_top(None, page)
+    second = page.children[0].children[1]
+    assert (second.astext() if "origin" in second["classes"] else None) == badge
+    printed = [block.astext() for block in page.findall(nodes.literal_block) if "stream" in block["classes"]]
+    assert printed == left
+    assert all(box.children for box in page.findall(nodes.container))
+
+
+def test_the_badge_knows_the_sentences_that_the_package_prints():
+    assert NOTICE.fullmatch(backbones._notice("book", "book", "vits14"))
+    assert NOTICE.fullmatch(backbones._notice("random", "random", "vits14"))
+    assert NOTICE.search(Path(cifar.__file__).read_text("utf-8").replace('            "These', "These"))
 
 
 SITE = "https://someone.github.io/book/"

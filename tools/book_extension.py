@@ -4,6 +4,7 @@
 - A notebook runs again when the code, weights or data that it finds changed, not only when its own cells did.
 - A figure without alt text or caption is a warning, which fails the strict build.
 - No class name or caption ends the script that holds a page's widgets.
+- What stands in for the weights or pictures wanted is said once, under the title of the page.
 - A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
 - The palette's colours are custom properties of every page: `--edu-student`.
 - Docstrings are Markdown: what stands in backticks is code.
@@ -35,6 +36,7 @@ from tools.address import pages, slug_in_config, tag
 from tools.at_hand import at_hand
 from tools.imports import fingerprint
 from tools.notebooks import python_of, read
+from tools.origin import put_notices_on_top
 
 LOGGER = logging.getLogger(__name__)
 SECTIONS = {"Args", "Attributes", "Example", "Examples", "Note", "Raises", "Returns", "Source", "Yields"}
@@ -56,6 +58,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-get-outdated", forget_stale_runs)
     app.connect("source-read", link_inside)
     app.connect("doctree-read", keep_state_in_its_script)
+    app.connect("doctree-read", put_notices_on_top)
     app.connect("doctree-read", mark_boxes)
     app.connect("doctree-read", demand_words_for_figures)
     app.connect("autodoc-process-docstring", read_as_markdown, priority=400)  # before napoleon
