@@ -154,6 +154,8 @@ def test_the_page_has_every_number():
             "stochastic depth": f"{config.vit.drop_path}",
             "local crops": f"{config.crops.local_size} pixels",
             "patch size": f"{config.vit.patch_size}",
+            "heads": "one for DINO, one for iBOT" if config.separate_heads else "one, shared",
+            "targets": {"sinkhorn": "Sinkhorn-Knopp"}.get(config.targets, config.targets),
         }
         for what, words in wanted.items():
             assert said[what][column] == words

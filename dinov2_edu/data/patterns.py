@@ -1,4 +1,4 @@
-"""Patterns10: a drawn world of ten textures, told apart by shape alone.
+"""Patterns10: a drawn world of ten textures that differ in shape alone.
 
 Stripes, zigzags, checks, bricks, dots, rings, crosses, cells, worms, grain. A picture is a quilt of four pieces of the
 same texture, and everything but the texture is drawn anew for each piece: scale, angle (up to half a radian), place,

@@ -45,7 +45,7 @@ def c_grid_of(options: argparse.Namespace) -> tuple[float, ...]:
 
 
 def extraction_of(options: argparse.Namespace, *, n_layers: int = 1) -> dict[str, Any]:
-    """What `extract_features` is told besides model, pictures and preprocessing."""
+    """What `extract_features` gets besides model, pictures and preprocessing."""
     return {
         "cache_dir": options.cache or cache_dir() / "features",
         "on_error": "skip" if options.skip_unreadable else "raise",

@@ -113,9 +113,9 @@ def _end(values: Sequence[float]) -> float:
 
 
 class CollapseGuard:
-    """Sees a run whose targets told something of their images once and tell nothing now.
+    """Sees a run whose targets once depended on their images and do no longer.
 
-    It remembers the most they ever told, so a record costs the same however long the run is.
+    It remembers the highest value, so a record costs the same however long the run is.
     """
 
     def __init__(self, history: Mapping[str, Sequence[float]], n_prototypes: int) -> None:

@@ -26,7 +26,7 @@ _RANDOM_SEED = 0
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A backbone and what a reader must be told about it.
+    """A backbone and what a reader must know about it.
 
     Attributes:
         model: in evaluation mode, frozen.

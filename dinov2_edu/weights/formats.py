@@ -1,4 +1,4 @@
-"""Checkpoints as people have them: wrappers taken off, transformers' and timm's names turned into the official ones.
+"""Checkpoints as people have them: wrappers removed, transformers' and timm's names turned into the official ones.
 
 And back: `to_transformers` and `to_timm` give a model's tensors under the names of these libraries.
 """

@@ -1,6 +1,6 @@
 // Sliders, alternatives, switches and buttons, bound to the model.
 //
-// Each takes the shell and a model key, appends itself to `into` (the shell's controls unless told) and follows
+// Each takes the shell and a model key, appends itself to `into` (the shell's controls by default) and follows
 // the model. All are native inputs, so keyboard, touch and screen readers work as everywhere.
 import { freshId, h, place, reducedMotion } from "./_shell.js";
 
@@ -98,7 +98,7 @@ export function button(ui, { label, onPress, primary = false, into }) {
 /**
  * A button that walks a whole number from where it is to `last`, `perSecond` a second, and pauses on another press.
  *
- * Where motion is unwelcome it jumps to the end. Screen readers are told of the readout when the walk is over.
+ * Where motion is unwelcome it jumps to the end. Screen readers read the readout out when the walk is over.
  * Returns { stop }.
  */
 export function player(ui, { key, label, last, perSecond, primary = false, into }) {

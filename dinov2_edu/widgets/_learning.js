@@ -232,7 +232,7 @@ export class LearningRun {
     }
     if (!this.fallen) return `Learning: ${evidence}`;
     return `The rules find nothing wrong (${evidence.toLowerCase().replace(/\.$/, "")}), and yet k-NN has fallen from ` +
-      `${percent(this.best)} to ${percent(this.knn)}: pictures are told apart by something else than their texture.`;
+      `${percent(this.best)} to ${percent(this.knn)}: pictures are distinguished by something else than their texture.`;
   }
 
   /** Whether what was given back has helped, said as it is. */

@@ -19,7 +19,7 @@ let lastId = 0;
 /** A fresh id for label/for pairs; unique on the page. */
 export const freshId = () => `dv2-${Date.now().toString(36)}-${lastId++}`;
 
-/** Puts an element into a place, the shell's controls unless told, and returns it. */
+/** Puts an element into a place, the shell's controls by default, and returns it. */
 export function place(ui, into, element) {
   (into ?? ui.controls).append(element);
   return element;
@@ -31,8 +31,8 @@ export function place(ui, into, element) {
  * The frame around a widget: a stage for figures, a place for controls, one sentence of readout.
  *
  * Returns { model, root, stage, controls, say, busy, set, color, watch, repaint, cleanup }:
- *   say(text)      the readout, which screen readers are told of
- *   busy(on)       keeps the readout from being told, while it changes many times a second
+ *   say(text)      the readout, which screen readers read out
+ *   busy(on)       keeps the readout from being read out, while it changes many times a second
  *   set(changes)   writes several values to the model and sends them on
  *   color(role)    the theme's colour of a role: a palette role, "ink", "soft", "line", "surface" or "raised"
  *   watch(paint)   calls paint now and, at most once a frame, whenever model, theme or width change

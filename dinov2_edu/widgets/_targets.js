@@ -4,7 +4,7 @@ import { mean, softmax, sum } from "./_numbers.js";
 /** Mean of each column: here the centre is the batch's own mean, in training a moving average of it. */
 export const columnMeans = (rows) => rows[0].map((_, k) => mean(rows.map((r) => r[k])));
 
-/** Softmax of every row after the centre is taken off: losses.center_targets. */
+/** Softmax of every row after the centre is subtracted: losses.center_targets. */
 export const centerTargets = (rows, center, temperature) =>
   rows.map((r) => softmax(r.map((logit, k) => logit - center[k]), temperature));
 

@@ -230,7 +230,7 @@ function render({ model, el }) {
     const even = model.get("targets") === "sinkhorn" ? { row: 1, column: nRows / nColumns } : null;
     logits.fill(now.teacher, { role: "teacher", footValues: now.center,
       shareOf: (value) => 0.6 * Math.min(1, Math.max(0, (value - low) / (high - low))) });
-    const use = model.get("targets") === "centre" ? "taken off for the targets" : "not used here";
+    const use = model.get("targets") === "centre" ? "subtracted for the targets" : "not used here";
     logits.caption.textContent =
       `Teacher's logits: a row an image, a column a prototype. Last row: their mean, the centre (${use})`;
     targets.fill(now.target, { role: "teacher", shareOf: (p) => Math.min(1, p), even,

@@ -14,7 +14,7 @@ class LossesWidget(BookWidget):
     """Shows a small batch's teacher logits, the targets made of them, and the student beside them.
 
     Traitlets, all readable from Python after a reader moved the control:
-        targets: "softmax" alone, with the "centre" (the batch's mean logits) taken off first, or "sinkhorn".
+        targets: "softmax" alone, with the "centre" (the batch's mean logits) subtracted first, or "sinkhorn".
         teacher_temperature, student_temperature: above 0.
         half_steps: steps of Sinkhorn-Knopp; odd ones scale columns, even ones rows, two make an iteration.
         outputs: "healthy", or what a collapse makes of the same logits: "alike" (all prototypes nearly equal)

@@ -125,5 +125,5 @@ def _check(points: dict[str, np.ndarray]) -> None:
     for name in ("prototypes", "ibot_prototypes"):
         if len(points[name]) > MAX_PROTOTYPES:
             raise ValueError(
-                f"{name}: at most {MAX_PROTOTYPES} can be told apart here, got {len(points[name])}"
+                f"{name}: at most {MAX_PROTOTYPES} can be distinguished here, got {len(points[name])}"
             )
