@@ -19,6 +19,7 @@ from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
 from dinov2_edu.widgets.masks import MasksWidget
+from dinov2_edu.widgets.schedules import SchedulesWidget
 from dinov2_edu.widgets.scores import ScoresWidget
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
@@ -31,6 +32,7 @@ WIDGETS = {
     "scores": lambda **more: ScoresWidget(**more),
     "learns": lambda **more: LearnsWidget(**more),
     "agree": lambda **more: AgreeWidget({"a": PHOTO, "b": PHOTO}, **more),
+    "schedules": lambda **more: SchedulesWidget(**more),
 }
 
 

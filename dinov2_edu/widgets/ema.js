@@ -1,4 +1,5 @@
 // The teacher as a moving average of the student, in one and in two weights.
+import { cosineAt } from "./_cosine.js";
 import {
   axes, button, figure, font, h, haloText, legend, mean, normals, player, remember, row, segmented, shell, short,
   slider, strokeLine, uniforms,
@@ -14,7 +15,7 @@ const STEPS_PER_SECOND = 120; // of the Play button
 
 /** Momentum at each of n steps on half a cosine from start to end: schedules.cosine_schedule. */
 export const cosineSchedule = (start, end, n) =>
-  Array.from({ length: n }, (_, t) => end + (start - end) * (1 + Math.cos(Math.PI * t / n)) / 2);
+  Array.from({ length: n }, (_, t) => cosineAt(start, end, n, t));
 
 /** The moving average that starts at values[0]: teacher = m teacher + (1 - m) student, with m = momenta[t]. */
 export function movingAverage(values, momenta) {

@@ -33,6 +33,7 @@ from dinov2_edu.widgets.masks import MasksWidget
 from dinov2_edu.widgets.mistakes import MistakesWidget
 from dinov2_edu.widgets.prototypes import PrototypesWidget
 from dinov2_edu.widgets.runs import RunsWidget
+from dinov2_edu.widgets.schedules import SchedulesWidget
 from dinov2_edu.widgets.scores import ScoresWidget
 from dinov2_edu.widgets.your_picture import YourPictureWidget
 
@@ -342,6 +343,14 @@ refuses(
     temperature=[(0.0, "temperature|0.0"), ("1", "temperature")],
     length=[(4.0, "length|4.0")],
     prototypes=[([], "prototypes|length"), (["A"], "prototypes")],
+)
+refuses(
+    SchedulesWidget,
+    {"alt": "x"},
+    recipe=[("official", "recipe|official")],
+    unit=[("hours", "unit|hours")],
+    momentum=[(1.5, "momentum|1.5")],
+    **values,
 )
 LOGITS = np.zeros((2, 3))
 refuses(

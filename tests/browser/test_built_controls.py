@@ -243,6 +243,28 @@ def ema(see: Reader) -> None:
     see.enter("Other noise")
 
 
+def schedules(see: Reader) -> None:
+    see.choose("recipe", "yours")
+    assert "Your run, step 500 of 1,000" in see.readout()
+    see.key("momentum", "Home")
+    see.drag("momentum", 0.8)
+    see.key("steps", "ArrowRight")
+    assert "of 2,000" in see.readout()
+    see.drag("steps", 0.6)
+    see.key("batch", "ArrowRight")
+    assert "128 pictures a step" in see.readout()
+    see.drag("batch", 0.9)
+    see.switch("beside")
+    see.key("beside", "Space")
+    see.key("recipe", "ArrowLeft")
+    assert see.readout().startswith("Default, ")
+    see.choose("unit", "share")
+    see.key("unit", "ArrowLeft")
+    see.key("place", "Home")
+    assert "step 0 of" in see.readout()
+    see.drag("place", 0.5)
+
+
 def runs(see: Reader) -> None:
     see.key("metric", "ArrowDown")
     see.select("metric", "k-NN accuracy")
@@ -383,7 +405,7 @@ TOURS = {
     "03_vit": [attention],
     "04_heads": [scores, prototypes],
     "05_losses": [losses, learns],
-    "06_ema": [ema],
+    "06_ema": [schedules, ema],
     "07_training": [learns, runs],
     "08_cifar10_probe": [mistakes],
     "09_features": [your_picture],
