@@ -4,6 +4,7 @@ Chapters print that sentence where they load a backbone or a data set, as it sho
 moves to the top, where every reader sees it before the first number.
 """
 
+import html
 import re
 from typing import Any
 
@@ -29,7 +30,10 @@ def put_notices_on_top(app: Any, doctree: nodes.document) -> None:
         else:
             remove_with_empty_parents(block)
     if said:
-        badge = nodes.paragraph("", " ".join(dict.fromkeys(said)), classes=["origin"])
+        line = f'<p class="origin">{html.escape(" ".join(dict.fromkeys(said)), quote=False)}</p>'
+        badge = nodes.raw(
+            "", line, format="html"
+        )  # the page's description for link previews leaves raw text out
         title.parent.insert(title.parent.index(title) + 1, badge)
 
 
