@@ -20,7 +20,7 @@ from PIL import Image, ImageFont
 
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots import charts, panels, pictures, scores, style, views
-from dinov2_edu.plots.diagrams import DIAGRAMS, Diagram, diagram_step, hero
+from dinov2_edu.plots.diagrams import DIAGRAMS, Diagram, diagram_here, diagram_step, hero
 from dinov2_edu.plots.svg import Box, Canvas
 from dinov2_edu.probe.report import calibrate
 
@@ -30,6 +30,7 @@ LIGHT, DARK = ("#ffffff", "#222832"), ("#14181e", "#ced6dd")
 
 ALL = {
     **{name: draw() for name, draw in DIAGRAMS.items()},
+    "here": diagram_here(4),
     "hero": hero(),
 }
 
@@ -597,6 +598,20 @@ def test_the_step_links_each_part_to_its_chapter():
     for link in links.values():
         visible = link.find(f"{SVG}text").text
         assert link.get("aria-label").startswith(visible), "spoken name begins with the written one"
+
+
+@pytest.mark.parametrize("chapter", range(1, 8))
+def test_you_are_here_lights_the_part_of_the_chapter_and_links_to_all(chapter):
+    links = list(parse(diagram_here(chapter)).iter(f"{SVG}a"))
+    assert [link.get("href") for link in links] == [
+        link.get("href") for link in parse(diagram_step()).iter(f"{SVG}a")
+    ]
+    lit = [i + 1 for i, link in enumerate(links) if link.get("aria-label").endswith(", here")]
+    assert lit == ([chapter] if chapter < 7 else [1, 2, 3, 4, 5, 6])
+    strong = [i + 1 for i, link in enumerate(links) if link.find(f"{SVG}text").get("font-weight") == "600"]
+    assert strong == lit
+    with pytest.raises(ValueError, match="chapters 1 to 7, got 8"):
+        diagram_here(8)
 
 
 def test_the_numbers_in_diagrams_are_those_of_vit_s_and_of_eight_local_crops():

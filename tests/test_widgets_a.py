@@ -14,6 +14,7 @@ from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import figure
 from dinov2_edu.widgets import _base
 from dinov2_edu.widgets.agree import AgreeWidget
+from dinov2_edu.widgets.cost import CostWidget
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.learns import LearnsWidget
@@ -29,6 +30,7 @@ WIDGETS = {
     "masks": lambda **more: MasksWidget(PHOTO, **more),
     "losses": lambda **more: LossesWidget(**more),
     "ema": lambda **more: EmaWidget(**more),
+    "cost": lambda **more: CostWidget(**more),
     "scores": lambda **more: ScoresWidget(**more),
     "learns": lambda **more: LearnsWidget(**more),
     "agree": lambda **more: AgreeWidget({"a": PHOTO, "b": PHOTO}, **more),

@@ -2,6 +2,7 @@
 import {
   arrowStep, bars, clamp, crisp, decodeImage, gallery, h, inkOn, minus, mix, percent, shell, sum, typed,
 } from "./_shared.js";
+import { tileDrawer } from "./_tiles.js";
 
 const STYLE = `
 .dv2-matrix {
@@ -47,17 +48,6 @@ function readMistakes(model) {
   return {
     classes, counts: rowsOf(model, "counts", Int32Array, classes.length),
     cell: (actual, predicted) => images.filter((one) => one.actual === actual && one.predicted === predicted),
-  };
-}
-
-/** Draws tiles of the sheet with hard pixels: drawTile(ctx, tile, side in CSS pixels). */
-function tileDrawer(model, sheet) {
-  const [tile, from] = [model.get("tile"), model.get("side")];
-  const columns = sheet.width / tile;
-  return (ctx, which, side) => {
-    const [x, y] = [(which % columns) * tile, Math.floor(which / columns) * tile];
-    ctx.imageSmoothingEnabled = false;
-    ctx.drawImage(sheet, x, y, from, from, 0, 0, side, side);
   };
 }
 

@@ -152,7 +152,7 @@ def _fit(
     for count in range(per_cell, 0, -1):
         chosen = surest_of_each_cell(np.asarray(test.labels), probs, count)
         trained, where = np.unique(neighbours[chosen], return_inverse=True)
-        tiles = np.concatenate([_tiles(test, chosen), _tiles(train, trained)])
+        tiles = np.concatenate([tiles_of(test, chosen), tiles_of(train, trained)])
         sprite = image_bytes(sprite_sheet(tiles), quality=88)
         if len(sprite) <= limit:
             near = where.reshape(len(chosen), -1) + len(chosen)
@@ -161,7 +161,7 @@ def _fit(
     raise ValueError(f"one image a cell takes {len(sprite)} bytes, more than {limit}: give fewer neighbours")
 
 
-def _tiles(images: LabelledImages, indices: np.ndarray) -> np.ndarray:
+def tiles_of(images: LabelledImages, indices: np.ndarray) -> np.ndarray:
     """Images as `n side side 3`, padded by their last pixels to multiples of 16: no JPEG block mixes two."""
     pixels = np.asarray(images.images)[indices].transpose(0, 2, 3, 1)
     spare = [-length % 16 for length in pixels.shape[1:3]]
@@ -172,16 +172,7 @@ def _check(
     labels: np.ndarray, probs: np.ndarray, neighbours: np.ndarray, similar: tuple, n_classes: int
 ) -> None:
     n = len(labels)
-    if n == 0 or probs.shape != (n, n_classes):
-        raise ValueError(
-            f"probs: wanted shape ({n}, {n_classes}), an image a row (at least one), got {probs.shape}"
-        )
-    sums = probs.sum(axis=1)
-    good = bool((probs >= 0).all()) and np.allclose(sums, 1, atol=1e-3)
-    got = f"rows that sum to {sums.min():.3g} to {sums.max():.3g}, lowest number {probs.min():.3g}"
-    require(
-        good, f"probs: wanted probabilities, rows that sum to 1, got {got}: pass the softmax, not the logits"
-    )
+    check_probabilities(probs, (n, n_classes))
     if (
         neighbours.ndim != 2
         or len(neighbours) != n
@@ -192,3 +183,15 @@ def _check(
             f"neighbours and similarities: wanted two arrays of shape ({n}, k), "
             f"got {neighbours.shape} and {similar}"
         )
+
+
+def check_probabilities(probs: np.ndarray, shape: tuple[int, int]) -> None:
+    """Refuse what is not a row of probabilities for each of at least one image."""
+    if shape[0] == 0 or probs.shape != shape:
+        raise ValueError(f"probs: wanted shape {shape}, an image a row (at least one), got {probs.shape}")
+    sums = probs.sum(axis=1)
+    good = bool((probs >= 0).all()) and np.allclose(sums, 1, atol=1e-3)
+    got = f"rows that sum to {sums.min():.3g} to {sums.max():.3g}, lowest number {probs.min():.3g}"
+    require(
+        good, f"probs: wanted probabilities, rows that sum to 1, got {got}: pass the softmax, not the logits"
+    )

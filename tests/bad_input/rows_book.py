@@ -22,9 +22,10 @@ from kinds import (
 from dinov2_edu import dinov2, exercises, notebook, vit
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import ablations, evaluation, presets, recipes, sparklines, study_rows
-from dinov2_edu.plots import charts, panels, pictures, scores, style, views
+from dinov2_edu.plots import charts, diagrams, panels, pictures, scores, style, views
 from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.attention import AttentionWidget
+from dinov2_edu.widgets.cost import CostWidget
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.learns import LearnsWidget
@@ -335,6 +336,16 @@ refuses(
     momentum=[(1.5, "momentum|1.5"), ("1", "momentum")],
     schedule=[("linear", "schedule|linear")],
     **values,
+)
+refuses(
+    diagrams.diagram_here, {"chapter": 4}, chapter=[(8, "chapters 1 to 7, got 8"), ("4", "chapters 1 to 7")]
+)
+refuses(
+    CostWidget,
+    {"alt": "x"},
+    run=[("ViT-H", "run|ViT-H")],
+    batch=[(0, "batch|0"), ("1", "batch")],
+    utilisation=[(39.0, "utilisation|39")],
 )
 refuses(
     ScoresWidget,

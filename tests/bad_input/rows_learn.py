@@ -28,7 +28,7 @@ from torch import nn
 
 from dinov2_edu import training
 from dinov2_edu.crops import CropConfig
-from dinov2_edu.training import TrainConfig
+from dinov2_edu.training import TrainConfig, cost
 from dinov2_edu.training.state import Schedules
 from dinov2_edu.vit import ViTConfig
 
@@ -212,3 +212,26 @@ assert (
     training.diagnose({**HISTORY, "target_entropy": [NAN]}, 4).name == "diverged"
 )  # no error: that is what it is for
 assert isinstance(STATE.student, nn.Module) and isinstance(BATCH.masks, torch.Tensor)
+
+# cost
+
+RUN = cost.Run(8, 1, batch=2, steps=3)
+utilisation = [(0.0, "^utilisation: wanted above 0, at most 1, got 0"), (39.0, "at most 1, got 39")]
+wrong_run = [
+    (None, "^run: wanted a Run, got None"),
+    ("ViT-S", "^run: wanted a Run"),
+    (RUN._replace(steps=0), "^steps"),
+]
+refuses(
+    cost.flops_of_run,
+    {"run": RUN},
+    run=[*wrong_run, (RUN._replace(drop_path=1.0), "^drop_path: wanted 0 to 1")],
+)
+refuses(
+    cost.gpu_hours,
+    {"run": RUN, "peak": 1.0, "utilisation": 0.5},
+    run=wrong_run,
+    peak=above_zero(),
+    utilisation=utilisation,
+)
+refuses(cost.gigabytes, {"run": RUN, "gpus": 1}, run=wrong_run[:2], gpus=whole())

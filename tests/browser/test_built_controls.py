@@ -297,6 +297,39 @@ def mistakes(see: Reader) -> None:
     assert f"images of class {name} are" not in see.readout()
 
 
+def guess(see: Reader) -> None:
+    """The game of chapter 08: one answer by pointer, one by keyboard."""
+    answers = see.root.locator(".dv2-answers button")
+    see._press(answers.first)
+    assert "The probe says" in see.readout() and "you" in see.texts(".dv2-answers small")[0]
+    see.press("Next picture")
+    assert see.readout().startswith("Picture 2 of 10")
+    answers.nth(3).press("Enter")
+    see.enter("Next picture")
+    assert see.readout().startswith("Picture 3 of 10") and "of 2." in see.readout()
+    see.press("Play again")
+    see._press(answers.first)
+    see.enter("Play again")
+    assert see.readout().startswith("Picture 1 of 10")
+
+
+def cost(see: Reader) -> None:
+    """The calculator of chapter 10."""
+    see.choose("run", "ViT-S")
+    assert "Published for the ViT-S: 4,500 hours" in see.readout()
+    see.key("run", "ArrowLeft")
+    hours = r"operations: ([\d,]+) GPU hours"
+    before = see.readout()
+    for key in ("batch", "steps", "gpus", "global_size", "n_local", "peak", "utilisation"):
+        see.key(key, "Home")
+        see.drag(key, 0.6)
+    assert re.search(hours, before) and see.readout() != before
+    see.key("width", "ArrowUp")
+    see.select("width", "ViT-S")
+    see.key("teacher", "Space")
+    see.switch("teacher")
+
+
 LOAD = "Load the model (2.4 MB)"
 
 
@@ -407,8 +440,9 @@ TOURS = {
     "05_losses": [losses, learns],
     "06_ema": [schedules, ema],
     "07_training": [learns, runs],
-    "08_cifar10_probe": [mistakes],
+    "08_cifar10_probe": [guess, mistakes],
     "09_features": [your_picture],
+    "10_scaling": [cost],
 }
 """The controls of a chapter, in the order of its page."""
 BEFORE = {"09_features": load_model}

@@ -11,7 +11,7 @@ from dinov2_edu.plots.diagrams.heads import diagram_dino_head, diagram_ibot_head
 from dinov2_edu.plots.diagrams.hero import hero
 from dinov2_edu.plots.diagrams.inputs import diagram_crops, diagram_masking, diagram_views
 from dinov2_edu.plots.diagrams.losses import diagram_dino_loss, diagram_ibot_loss
-from dinov2_edu.plots.diagrams.step import diagram_step
+from dinov2_edu.plots.diagrams.step import diagram_here, diagram_step
 from dinov2_edu.plots.diagrams.update import diagram_update
 from dinov2_edu.plots.svg import Diagram
 
@@ -30,4 +30,4 @@ DIAGRAMS: dict[str, Callable[..., Diagram]] = {
 }
 """Name to the function that draws it, in the book's order."""
 
-__all__ = ["DIAGRAMS", "Diagram", "hero", *(draw.__name__ for draw in DIAGRAMS.values())]
+__all__ = ["DIAGRAMS", "Diagram", "diagram_here", "hero", *(draw.__name__ for draw in DIAGRAMS.values())]

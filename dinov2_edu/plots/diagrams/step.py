@@ -1,6 +1,7 @@
 """Diagram of chapter 07: the whole step, made of the parts of the chapters before it."""
 # ruff: noqa: RUF001 -- the multiplication and minus signs belong in shapes and formulas.
 
+from dinov2_edu.door import require
 from dinov2_edu.plots.diagrams.inputs import MASKED
 from dinov2_edu.plots.parts import (
     GLOBAL_CROPS,
@@ -23,6 +24,11 @@ from dinov2_edu.plots.svg import SMALL, Box, Canvas, Diagram
 SIDES = (("student", 87.0, -1), ("teacher", 273.0, 1))
 """Role, middle of its column, and which way (left -1, right 1) leads out of the drawing."""
 
+PARTS = {1: "crops", 2: "masks", 3: "ViT", 4: "heads", 5: "losses", 6: "update"}
+"""The bands of the drawing, by the chapter that explains each."""
+
+PAGES = {1: "01_crops", 2: "02_masking", 3: "03_vit", 4: "04_heads", 5: "05_losses", 6: "06_ema"}
+
 LANE = 34.0
 """From the middle of a column outwards to its class tokens, and inwards to its patch tokens."""
 
@@ -34,14 +40,15 @@ def diagram_step() -> Diagram:
     """Draw the whole training step out of the parts of all chapters, each part a link to its chapter."""
     canvas = Canvas()
     bands = (
-        ("01_crops", "crops", 4, 134, crops_band),
-        ("02_masking", "masks", 160, 120, masks_band),
-        ("03_vit", "ViT", 302, 120, networks_band),
-        ("04_heads", "heads", 432, 140, heads_band),
-        ("05_losses", "losses", 594, 226, losses_band),
-        ("06_ema", "update", 842, 126, update_band),
+        (4, 134, crops_band),
+        (160, 120, masks_band),
+        (302, 120, networks_band),
+        (432, 140, heads_band),
+        (594, 226, losses_band),
+        (842, 126, update_band),
     )
-    for page, name, top, height, draw in bands:
+    for (chapter, name), (top, height, draw) in zip(PARTS.items(), bands, strict=True):
+        page = PAGES[chapter]
         with canvas.link(f"{page}.html", f"{page[:2]} {name}, to the chapter"):
             canvas.rect(Box(4, top, 352, height), tint=0.05, line=0, corner=8)
             canvas.text((180, top + 17), f"{page[:2]} {name}", bold=True, text_decoration="underline")
@@ -63,6 +70,37 @@ def diagram_step() -> Diagram:
             teacher's paths are crossed by two strokes: no gradient flows back. Chapter 06: the gradient, a
             dashed arrow, goes to AdamW, which changes the student; the teacher follows the student as a
             moving average, a dotted arrow.""",
+    )
+
+
+def diagram_here(chapter: int) -> Diagram:
+    """Draw the whole step small, its parts from left to right, with the part of one chapter lit: "you are here".
+
+    Args:
+        chapter: 1 to 6; 7 lights them all.
+
+    Raises:
+        ValueError: there is no such chapter.
+    """
+    require(chapter in range(1, 8), f"the step is explained in chapters 1 to 7, got {chapter}")
+    canvas = Canvas()
+    for role, y in (("student", 5.0), ("teacher", 61.0)):
+        canvas.arrow([(4, y), (357, y)], role)
+    for i, (number, name) in enumerate(PARTS.items()):
+        box = Box(8 + 57 * i, 10, 53, 46)
+        lit = chapter in (number, 7)
+        with canvas.link(f"{PAGES[number]}.html", f"{number:02d} {name}{', here' if lit else ''}"):
+            canvas.rect(box, "good" if lit else None, tint=0.3 if lit else 0.05, line=2.5 if lit else 0.6)
+            canvas.text((box.x + box.width / 2, 24), f"{number:02d}", size=SMALL, bold=lit)
+            canvas.text((box.x + box.width / 2, 42), name, size=SMALL, bold=lit)
+    here = "all of them, as in this chapter" if chapter == 7 else f"lit is {PARTS[chapter]}, this chapter"
+    return canvas.finish(
+        f"here-{chapter}",
+        66,
+        title="You are here",
+        alt=f"""The training step from left to right, a box for each part, between the path of the student above and
+            that of the teacher below: crops, masks, ViT, heads, losses, update. Of these {here}. Each box links to its
+            chapter; chapter 07 has the whole drawing.""",
     )
 
 
