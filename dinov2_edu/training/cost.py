@@ -36,11 +36,11 @@ class Run(NamedTuple):
     teacher: tuple[int, int] | None = None
 
 
-def _forward(run: Run, side: int, shape: tuple[int, int]) -> float:
+def _forward(plan: Run, side: int, shape: tuple[int, int]) -> float:
     width, depth = shape
-    n = (side // run.patch) ** 2
+    n = (side // plan.patch) ** 2
     t = n + 1
-    return depth * (24 * t * width**2 + 4 * t**2 * width) + 6 * n * run.patch**2 * width
+    return depth * (24 * t * width**2 + 4 * t**2 * width) + 6 * n * plan.patch**2 * width
 
 
 def _head(width: int, bottleneck: int) -> int:
@@ -54,45 +54,47 @@ def _through_heads(width: int, crops: float, masked: float) -> float:
 
 
 @checked
-def flops_of_run(run: Run) -> dict[str, float]:
+def flops_of_run(plan: Run) -> dict[str, float]:
     """Count the operations of a whole run: teacher forward, student forward and backward, heads.
 
     A backward pass counts as two forward passes. Left out: crops, losses, the optimiser.
 
     Args:
-        run: what to count.
+        plan: what to count.
 
     Raises:
         ValueError: a size that is not above 0, or `drop_path` outside 0 to 1.
     """
     sizes = {
-        "width": run.width,
-        "depth": run.depth,
-        "patch": run.patch,
-        "batch": run.batch,
-        "steps": run.steps,
+        "width": plan.width,
+        "depth": plan.depth,
+        "patch": plan.patch,
+        "batch": plan.batch,
+        "steps": plan.steps,
     }
     check_above_zero(**sizes)
-    check_at_least(0, n_local=run.n_local)
-    require(0 <= run.drop_path < 1, f"drop_path: wanted 0 to 1, 1 left out, got {run.drop_path}")
-    shape = run.width, run.depth
-    guide = run.teacher or shape
-    images = run.batch * run.steps
-    student = 2 * _forward(run, run.global_size, shape) + run.n_local * _forward(run, run.local_size, shape)
-    student *= (1 - run.drop_path) * images
-    share = MASKED if run.teacher is None else 1  # distillation masks nothing and compares every patch
-    masked = 2 * share * (run.global_size // run.patch) ** 2
-    heads = 3 * _through_heads(run.width, 2 + run.n_local, masked) + _through_heads(guide[0], 2, masked)
-    teacher = 2 * _forward(run, run.global_size, guide) * images
+    check_at_least(0, n_local=plan.n_local)
+    require(0 <= plan.drop_path < 1, f"drop_path: wanted 0 to 1, 1 left out, got {plan.drop_path}")
+    shape = plan.width, plan.depth
+    guide = plan.teacher or shape
+    images = plan.batch * plan.steps
+    student = 2 * _forward(plan, plan.global_size, shape) + plan.n_local * _forward(
+        plan, plan.local_size, shape
+    )
+    student *= (1 - plan.drop_path) * images
+    share = MASKED if plan.teacher is None else 1  # distillation masks nothing and compares every patch
+    masked = 2 * share * (plan.global_size // plan.patch) ** 2
+    heads = 3 * _through_heads(plan.width, 2 + plan.n_local, masked) + _through_heads(guide[0], 2, masked)
+    teacher = 2 * _forward(plan, plan.global_size, guide) * images
     return {"teacher": teacher, "forward": student, "backward": 2 * student, "heads": heads * images}
 
 
 @checked
-def gpu_hours(run: Run, *, peak: float = 312.0, utilisation: float = 0.39) -> float:
+def gpu_hours(plan: Run, *, peak: float = 312.0, utilisation: float = 0.39) -> float:
     """Hours of one GPU for the whole run.
 
     Args:
-        run: what to price.
+        plan: what to price.
         peak: TFLOP/s of the GPU in half precision; an A100's data sheet says 312.
         utilisation: share of the peak that is reached. The default is what the published ViT-g reached: its operations
             by `flops_of_run`, over the 22,016 A100 hours of the paper's section 9.
@@ -102,11 +104,11 @@ def gpu_hours(run: Run, *, peak: float = 312.0, utilisation: float = 0.39) -> fl
     """
     check_above_zero(peak=peak)
     require(0 < utilisation <= 1, f"utilisation: wanted above 0, at most 1, got {utilisation}")
-    return sum(flops_of_run(run).values()) / (peak * 1e12 * utilisation * 3600)
+    return sum(flops_of_run(plan).values()) / (peak * 1e12 * utilisation * 3600)
 
 
 @checked
-def gigabytes(run: Run, gpus: int = 1) -> dict[str, float]:
+def gigabytes(plan: Run, gpus: int = 1) -> dict[str, float]:
     """Estimate the memory of one GPU: "weights" (with gradient, both averages of AdamW and the EMA) and "activations".
 
     A weight takes five numbers of four bytes, cut into as many pieces as there are GPUs; one of a frozen teacher takes
@@ -114,18 +116,18 @@ def gigabytes(run: Run, gpus: int = 1) -> dict[str, float]:
     recomputed.
 
     Args:
-        run: what to price.
+        plan: what to price.
         gpus: that share the weights and the batch.
 
     Raises:
         ValueError: `gpus` below 1.
     """
     check_at_least(1, gpus=gpus)
-    backbone = 12 * run.width**2 * run.depth
-    heads = _head(run.width, DINO_BOTTLENECK) + _head(run.width, IBOT_BOTTLENECK)
+    backbone = 12 * plan.width**2 * plan.depth
+    heads = _head(plan.width, DINO_BOTTLENECK) + _head(plan.width, IBOT_BOTTLENECK)
     weights = 20 * (backbone + heads)
-    weights += 2 * 12 * run.teacher[0] ** 2 * run.teacher[1] if run.teacher else 0
-    tokens = 2 * ((run.global_size // run.patch) ** 2 + 1)
-    tokens += run.n_local * ((run.local_size // run.patch) ** 2 + 1)
-    kept = KEPT * run.width * run.depth * tokens * run.batch * (1 - run.drop_path) * 2
+    weights += 2 * 12 * plan.teacher[0] ** 2 * plan.teacher[1] if plan.teacher else 0
+    tokens = 2 * ((plan.global_size // plan.patch) ** 2 + 1)
+    tokens += plan.n_local * ((plan.local_size // plan.patch) ** 2 + 1)
+    kept = KEPT * plan.width * plan.depth * tokens * plan.batch * (1 - plan.drop_path) * 2
     return {"weights": weights / gpus / 1e9, "activations": kept / gpus / 1e9}

@@ -69,6 +69,10 @@ const KEYS = ["width", "depth", "patch", "teacher", "global_size", "local_size",
   "gpus", "peak", "utilisation", "watts"];
 const readRun = (model) => Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
 const grouped = (value) => Math.round(value).toLocaleString("en-US");
+const scientific = (value, digits) => {
+  const [factor, power] = value.toExponential(digits).split("e+");
+  return `${factor} · 10${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
+};
 const amount = (value) => (value >= 100 ? grouped(value) : String(Number(value.toPrecision(2))));
 const presetOf = (run) =>
   Object.keys(PRESETS).find((name) => Object.entries(PRESETS[name]).every(([key, value]) => run[key] === value));
@@ -86,12 +90,12 @@ function sentence({ run, total, hours, days, energy, memory, preset }) {
   const time = days >= 1 ? `${amount(days)} days` : `${amount(24 * days)} hours`;
   const held = preset ? ` Published for the ${preset}: ${grouped(PUBLISHED[preset])} hours, `
     + `${hours >= PUBLISHED[preset] ? "+" : "−"}${percent(Math.abs(hours / PUBLISHED[preset] - 1))} here.` : "";
-  return `${total.toExponential(1).replace("e+", " · 10^")} operations: ${amount(hours)} GPU hours, ${time} on ${run.gpus} `
+  return `${scientific(total, 1)} operations: ${amount(hours)} GPU hours, ${time} on ${run.gpus} `
     + `${run.gpus === 1 ? "GPU" : "GPUs"}, ${amount(energy)} kWh, ${amount(memory.weights + memory.activations)} GB a GPU.${held}`;
 }
 
 function rowsOf({ total, hours, days, energy, memory }) {
-  return [["operations", total.toExponential(2).replace("e+", " · 10^")], ["GPU hours", amount(hours)],
+  return [["operations", scientific(total, 2)], ["GPU hours", amount(hours)],
     ["days, all GPUs at once", amount(days)], ["kilowatt-hours", amount(energy)],
     ["GB a GPU: weights and averages", amount(memory.weights)], ["GB a GPU: activations", amount(memory.activations)]];
 }

@@ -28,6 +28,7 @@ from dinov2_edu.widgets.attention import AttentionWidget
 from dinov2_edu.widgets.cost import CostWidget
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
+from dinov2_edu.widgets.guess import GuessWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
 from dinov2_edu.widgets.masks import MasksWidget
@@ -481,6 +482,17 @@ refuses(
     limit=[*whole(None), (3, "more than 3")],
     source=text(),
     actual=[(5, "there are 2 classes|5")],
+)
+refuses(
+    GuessWidget,
+    {"test": SET, "probs": ANSWERS},
+    test=[(None, "^test: wanted a LabelledImages, got None")],
+    probs=[
+        (ANSWERS[:, :1], r"probs: wanted shape \(4, 2\)"),
+        (ANSWERS.tolist(), "^probs: wanted a numpy array"),
+        (ANSWERS * 9, "probs.*sum to 1"),
+    ],
+    source=text(),
 )
 
 # notebooks and exercises

@@ -218,20 +218,20 @@ assert isinstance(STATE.student, nn.Module) and isinstance(BATCH.masks, torch.Te
 RUN = cost.Run(8, 1, batch=2, steps=3)
 utilisation = [(0.0, "^utilisation: wanted above 0, at most 1, got 0"), (39.0, "at most 1, got 39")]
 wrong_run = [
-    (None, "^run: wanted a Run, got None"),
-    ("ViT-S", "^run: wanted a Run"),
+    (None, "^plan: wanted a Run, got None"),
+    ("ViT-S", "^plan: wanted a Run"),
     (RUN._replace(steps=0), "^steps"),
 ]
 refuses(
     cost.flops_of_run,
-    {"run": RUN},
-    run=[*wrong_run, (RUN._replace(drop_path=1.0), "^drop_path: wanted 0 to 1")],
+    {"plan": RUN},
+    plan=[*wrong_run, (RUN._replace(drop_path=1.0), "^drop_path: wanted 0 to 1")],
 )
 refuses(
     cost.gpu_hours,
-    {"run": RUN, "peak": 1.0, "utilisation": 0.5},
-    run=wrong_run,
+    {"plan": RUN, "peak": 1.0, "utilisation": 0.5},
+    plan=wrong_run,
     peak=above_zero(),
     utilisation=utilisation,
 )
-refuses(cost.gigabytes, {"run": RUN, "gpus": 1}, run=wrong_run[:2], gpus=whole())
+refuses(cost.gigabytes, {"plan": RUN, "gpus": 1}, plan=wrong_run[:2], gpus=whole())

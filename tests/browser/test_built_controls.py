@@ -479,7 +479,7 @@ def test_the_first_screen_of_a_chapter_has_its_question_and_its_control(visit, c
     with visit(f"notebooks/{chapter}.html", width=width, height=height) as page:
         page.locator(".widget-host[data-ready] .dv2-readout:not(:empty)").first.wait_for(timeout=30_000)
         question = page.locator("blockquote.box-try").first.bounding_box()
-        picture = page.locator(".dv2").first.locator("canvas:visible, table:visible, button:visible").first
+        picture = page.locator(".dv2").first.locator(".dv2-stage > *:visible").first
         assert question["y"] + question["height"] <= height
         assert picture.bounding_box()["y"] < height - 100  # its picture is seen, and not only its upper edge
 
