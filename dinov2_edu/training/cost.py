@@ -82,7 +82,7 @@ def flops_of_run(plan: Run) -> dict[str, float]:
         plan, plan.local_size, shape
     )
     student *= (1 - plan.drop_path) * images
-    share = MASKED if plan.teacher is None else 1  # distillation masks nothing and compares every patch
+    share = MASKED if plan.teacher is None else 1  # distillation masks nothing: all patches are counted
     masked = 2 * share * (plan.global_size // plan.patch) ** 2
     heads = 3 * _through_heads(plan.width, 2 + plan.n_local, masked) + _through_heads(guide[0], 2, masked)
     teacher = 2 * _forward(plan, plan.global_size, guide) * images
