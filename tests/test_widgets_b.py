@@ -306,7 +306,7 @@ def test_weights_go_to_a_page_that_asks_for_them(monkeypatch):
     widget._handle_custom_msg({"wanted": "another.safetensors"}, [])
     assert sent == []
     widget._handle_custom_msg({"wanted": "book.safetensors"}, [])
-    assert sent == [({"weights": "book.safetensors"}, [BOOK_WEIGHTS.read_bytes()])]
+    assert sent == [({"file": "book.safetensors"}, [BOOK_WEIGHTS.read_bytes()])]
 
 
 def test_no_widget_imports_torch():

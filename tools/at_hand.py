@@ -11,7 +11,7 @@ from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 
-from dinov2_edu.data import cache_dir, cifar, offline
+from dinov2_edu.data import cifar, offline
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.files import local_path
 from dinov2_edu.weights import WEIGHTS
@@ -30,8 +30,11 @@ def at_hand(code: str, *, network: bool) -> dict[str, str]:
         network: whether what could be fetched now counts as there.
     """
     found = {name: "official" for name in official_names(code) if _has_weights(name, network)}
-    if _called(ast.parse(code), _CIFAR_LOADERS):
+    tree = ast.parse(code)
+    if _called(tree, _CIFAR_LOADERS):
         found["CIFAR-10"] = _cifar10(network)
+    elif _called(tree, {"nearest_bank"}):  # which fetches nothing
+        found["CIFAR-10"] = _cifar10(network=False)
     return {name: source for name, source in found.items() if source}
 
 
@@ -86,8 +89,7 @@ def _cifar10(network: bool) -> str:
         facts = path.stat() if path.exists() else None
         return f"{path} {facts and (facts.st_size, facts.st_mtime_ns)}"
     file = mirrored(cifar.PUBLISHED)
-    here = cifar.decoded(file).is_file() or file.place(cache_dir()).is_file()
-    return "published" if here or (network and _answers(file.url)) else ""
+    return "published" if cifar.cifar10_at_hand() or (network and _answers(file.url)) else ""
 
 
 @cache

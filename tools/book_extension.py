@@ -30,7 +30,9 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
+from dinov2_edu.experiments.nearest import nearest_bank
 from dinov2_edu.palette import PALETTE
+from dinov2_edu.widgets.your_picture import BANK
 from tools import site_files
 from tools.address import pages, slug_in_config, tag
 from tools.at_hand import at_hand
@@ -227,7 +229,10 @@ def copy_files(app: Sphinx, error: Exception | None) -> None:
     target = Path(app.outdir) / "_static"
     shutil.copytree(Path(app.srcdir) / "book" / "_static", target, dirs_exist_ok=True)
     (target / "weights").mkdir(exist_ok=True)
-    shutil.copy2(Path(app.srcdir) / "dinov2_edu" / "assets" / "book.safetensors", target / "weights")
+    for weights in (Path(app.srcdir) / "dinov2_edu" / "assets").glob("book*.safetensors"):
+        shutil.copy2(weights, target / "weights")
+    if bank := nearest_bank():
+        shutil.copy2(bank, target / "weights" / BANK)
     mathjax = mathjax_folder()
     if mathjax is None:
         return

@@ -9,7 +9,7 @@ import torch
 
 from dinov2_edu.data import cache_dir
 
-OURS = ("features", "*pictures-*", "*cifar10-*", "cifar-10-binary.tar.gz*")
+OURS = ("features", "*pictures-*", "*cifar10-*", "cifar-10-binary.tar.gz*", "*nearest-*")
 """What the package puts into its cache, unfinished folders included; anything else there is somebody's."""
 
 

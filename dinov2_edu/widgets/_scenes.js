@@ -11,11 +11,13 @@ import {
   aspectOf, fixed, four, frame, hiddenBits, inWords, indexOf, middle, patchAtPlace, patchOf, photoBoard, sign, strongest,
   valueBoard,
 } from "./_boards.js";
+import { nearestScene } from "./_nearest.js";
 
 const COSINE = { label: "cosine", ends: ["0 or less", "1"] };
 const MOVED = { label: "1 − cosine with the token of the whole picture", ends: ["0: not moved", "1 or more"] };
 const DOUBLINGS = [-2, 5];
 const SHARES = { label: "attention in even shares, one step for each doubling", ends: ["1/4 or less", "32 or more"] };
+/** Views that pixels have no say in: there is nothing to see before the model is there. */
 export const NEEDS_MODEL = ["attention", "blocks", "masking"];
 const NETWORKS = { trained: "trained weights", random: "random weights", pixels: "pixels alone" };
 
@@ -236,4 +238,5 @@ export function waitingScene(state, [picture], session, words) {
 
 export const SCENES = {
   similarity: similarityScene, attention: attentionScene, colours: coloursScene, blocks: blocksScene, masking: maskingScene,
+  nearest: nearestScene,
 };

@@ -3,7 +3,7 @@ import { startLive } from "./live/client.js";
 import { picturePixels } from "./live/pictures.js";
 
 const KEPT = 6;         // looks whose tokens are kept; one at 128 pixels takes 13 MB
-const NOT_FETCHED = "The weights could not be fetched. Are you offline, or is the page open as a file, without a server?";
+const NOT_FETCHED = "The file could not be fetched. Are you offline, or is the page open as a file, without a server?";
 
 /** Rows and columns of patches of a picture whose longer side has `size` pixels. */
 export function gridOf({ width, height }, size, patch) {
@@ -33,16 +33,15 @@ export function patchRows(pixels, [rows, cols], patch) {
   return { data, d };
 }
 
-/** The bytes of the weights from the kernel, or the address of the file that the built book has beside its pages. */
-function weights(model) {
-  const file = model.get("weights_file");
+/** The bytes of a file from the kernel, or its address where the built book has it beside its pages. */
+export function fileOf(model, file) {
   if (!model.widget_manager) {
     const root = document.documentElement.dataset.content_root ?? "";
     return Promise.resolve({ url: new URL(`${root}_static/weights/${file}`, document.baseURI).href });
   }
   return new Promise((resolve) => {
     const heard = (message, buffers) => {
-      if (message?.weights !== file) return;
+      if (message?.file !== file) return;
       model.off("msg:custom", heard);
       const { buffer, byteOffset, byteLength } = buffers[0];
       resolve({ bytes: buffer.slice(byteOffset, byteOffset + byteLength) });
@@ -52,6 +51,10 @@ function weights(model) {
   });
 }
 
+/** What went wrong with a file, in words for the reader. */
+export const fetchError = (error) => (/fetch/i.test(error.message) && !/\d/.test(error.message)
+  ? new Error(NOT_FETCHED) : error);
+
 /**
  * The session with the engine. A picture is { id, canvas }; a network "trained", "random" or "pixels".
  *
@@ -60,6 +63,8 @@ function weights(model) {
  *   grid(picture, size)
  *   tokens(network, picture, size, { block, mask })  { data [n d], d, cls [d], grid }; block: from 1, none for the end
  *   attention(network, picture, size, block, query)  Float32Array [heads t]; query: a token
+ *   embed(network, rgba, count, side)  class tokens [count d] of square pictures
+ *   square(network, picture, side)  class token [d] of the picture's middle square, or its pixels
  *   stop()            end the worker; what was asked rejects with "stopped"
  */
 export function seeing(model) {
@@ -72,9 +77,11 @@ export function seeing(model) {
   async function load(progress) {
     live = startLive();
     const mine = live;
-    live.on("progress", ({ done, total }) => progress(Math.min(1, done / (total || 1e6 * model.get("megabytes")))));
+    live.on("progress", ({ name, done }) => {
+      if (name === "trained") progress(Math.min(1, done / (1e6 * model.get("megabytes"))));
+    });
     try {
-      const given = await weights(model);
+      const given = await fileOf(model, model.get("weights_file"));
       if (live !== mine) throw new Error("stopped");
       const transfer = given.bytes ? [given.bytes] : [];
       const { config } = await live.ask("loadModel", { name: "trained", mostPixels, ...given }, transfer);
@@ -82,7 +89,7 @@ export function seeing(model) {
       ready = true;
     } catch (error) {
       if (live === mine) stop();
-      throw /fetch/i.test(error.message) && !/\d/.test(error.message) ? new Error(NOT_FETCHED) : error;
+      throw fetchError(error);
     }
   }
 
@@ -92,8 +99,7 @@ export function seeing(model) {
     looks.clear();
   }
 
-  const bytesOf = (picture, size) => {
-    const now = grid(picture, size);
+  const bytesOf = (picture, size, now = grid(picture, size)) => {
     const [left, top, width, height] = cutFor(picture.canvas, now);
     const { data } = picture.canvas.getContext("2d").getImageData(left, top, width, height);
     return { rgba: data, from: { height, width }, height: now[0] * patch, width: now[1] * patch };
@@ -133,7 +139,18 @@ export function seeing(model) {
     return live.ask("attention", { key, layer: block - 1, query });
   }
 
-  return { load, stop, ready: () => ready, grid, tokens, attention };
+  const embed = (network, rgba, count, side) => live.ask("embed", { model: network, rgba, count, side });
+
+  /** The class token of a picture's middle, or its pixels, at side x side. */
+  async function square(network, picture, side) {
+    const { rgba, from, height, width } = bytesOf(picture, side, [side / patch, side / patch]);
+    if (network === "pixels") return picturePixels(rgba, from, { height, width });
+    const key = `${network} square`;
+    const { width: d } = await live.ask("look", { model: network, key, rgba, from, height, width });
+    return (await live.ask("tokens", { key })).slice(0, d);
+  }
+
+  return { load, stop, ready: () => ready, grid, tokens, attention, embed, square };
 }
 
 /** Tokens with each row brought to length 1, so that a product of two is their cosine. */

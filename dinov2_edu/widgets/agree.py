@@ -9,7 +9,7 @@ import traitlets
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import BookWidget, bundle, image_bytes
-from dinov2_edu.widgets.your_picture import BOOK_WEIGHTS, _sizes_in
+from dinov2_edu.widgets.your_picture import BOOK_WEIGHTS, YourPictureWidget, _header
 
 GLOBAL_PATCHES, LOCAL_PATCHES = 16, 8
 """Patches along a side of a global and a local crop: 16 by 16 as in DINOv2 at 224 pixels, half of it for local ones."""
@@ -65,14 +65,14 @@ class AgreeWidget(BookWidget):
         if len(samples) < 2:
             raise ValueError(f"wanted at least two samples, by name, got {list(samples)}")
         path = local_path(weights or BOOK_WEIGHTS)
-        self._weights = path.read_bytes()
-        config = _sizes_in(self._weights, path)
+        self._files = {path.name: path.read_bytes()}
+        config = _header(self._files[path.name], path, "config", "sizes of a backbone")
         names = list(samples)
         sides = [n * config["patch_size"] for n in (GLOBAL_PATCHES, LOCAL_PATCHES)]
         super().__init__(
             still=still, alt=alt, samples=[image_bytes(one, longest=320) for one in samples.values()],
             names=names, config=config, sizes=sides, global_size=sides[0], local_size=sides[1],
-            weights_file=path.name, megabytes=len(self._weights) / 1e6, source=source,
+            weights_file=path.name, megabytes=len(self._files[path.name]) / 1e6, source=source,
             **{"photo": names[0], **values},
         )  # fmt: skip
         self.on_msg(self._hand_over)
@@ -83,10 +83,7 @@ class AgreeWidget(BookWidget):
             raise traitlets.TraitError(f"photo: wanted one of {self.names}, got {proposal['value']!r}")
         return proposal["value"]
 
-    def _hand_over(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
-        """Send the weights to a page that asks for them: only a live kernel hears it."""
-        if message.get("wanted") == self.weights_file:
-            self.send({"weights": self.weights_file}, [self._weights])
+    _hand_over = YourPictureWidget._hand_over
 
     @property
     def n_bytes(self) -> int:

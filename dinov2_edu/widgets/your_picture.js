@@ -1,8 +1,9 @@
 // Your picture: a photo of the reader's own, looked at through the book's network, which runs in the page.
-import { button, clamp, h, minus, percent, row, segmented, shell, slider, toggle } from "./_shared.js";
+import { bars, button, clamp, h, minus, percent, row, segmented, shell, slider, toggle } from "./_shared.js";
 import { album, pictureRows } from "./_album.js";
 import { flag, inAddress, oneOf, wholeNumber } from "./_address.js";
 import { doors } from "./_doors.js";
+import { aboutBank, pictureBank } from "./_nearest.js";
 import { NEEDS_MODEL, SCENES, waitingScene } from "./_scenes.js";
 import { hiddenBits, hiddenText, indexOf, patchAtPlace, placeOf } from "./_boards.js";
 import { seeing } from "./_seeing.js";
@@ -19,6 +20,7 @@ const STYLE = `
 .dv2-waiting canvas { opacity: 0.6; }`;
 const VIEWS = [["similarity", "similarity"], ["colours", "PCA colours"], ["attention", "attention"],
   ["blocks", "through the blocks"], ["masking", "masking"]];
+const viewsOf = (model) => [...VIEWS, ...(model.get("bank").file ? [["nearest", "nearest pictures"]] : [])];
 const WAIT = 400; // milliseconds before "computing" is said
 const STATE = ["view", "network", "size", "place", "more", "less", "threshold", "query", "block", "cut", "foreground_high",
   "together", "hidden", "config"];
@@ -48,6 +50,7 @@ function chooser(ui, gridNow) {
   const act = (here, dragged = false) => {
     const grid = gridNow();
     const [view, tap] = [model.get("view"), model.get("tap")];
+    if (view === "nearest") return undefined;
     if (view === "masking") return ui.set({ place: here, ...hide(patchAtPlace(here, grid), grid, dragged) });
     if (view === "attention") return ui.set({ place: here, query: "patch" });
     if (view !== "similarity" || tap === "one") return ui.set({ place: here, more: [], less: [] });
@@ -70,6 +73,7 @@ function chooser(ui, gridNow) {
 /** What a tap does now, beneath the picture. */
 function hint(model) {
   const [view, tap] = [model.get("view"), model.get("tap")];
+  if (view === "nearest") return "The middle of your picture, and those nearest to it, class and cosine above each.";
   if (view === "masking") return "A tap hides a patch or shows it; a mouse may draw. By keyboard: arrow keys and the space bar.";
   if (view === "similarity" && tap !== "one") {
     return `A tap adds a patch that is ${tap === "more" ? "wanted (+)" : "not wanted (−)"}, or takes it away. By keyboard: arrow keys and the space bar.`;
@@ -127,7 +131,7 @@ function maskButtons(ui, gridNow) {
 
 function controls(ui, { ready, gridNow, pictures }) {
   const { model } = ui;
-  segmented(ui, { key: "view", label: "View", wide: true, options: VIEWS });
+  segmented(ui, { key: "view", label: "View", wide: true, options: viewsOf(model) });
   only(ui, ["similarity", "colours", "masking"], pictureRows(ui, pictures));
   const networks = segmented(ui, { key: "network", label: "Seen by", options: [
     ["trained", "trained"], ["random", "random"], ["pixels", "pixels"]] });
@@ -137,7 +141,8 @@ function controls(ui, { ready, gridNow, pictures }) {
     networks[0].closest(".dv2-control").hidden = !ready();
     if (learnt && model.get("network") === "pixels") ui.set({ network: "trained" });
   });
-  segmented(ui, { key: "size", label: "Longer side, pixels", options: model.get("sizes").map((size) => [size, String(size)]) });
+  only(ui, VIEWS.map(([name]) => name), segmented(ui, { key: "size", label: "Longer side, pixels",
+    options: model.get("sizes").map((size) => [size, String(size)]) })[0]);
   only(ui, ["similarity"], segmented(ui, { key: "tap", label: "A tap chooses", wide: true, options: [
     ["one", "the one patch"], ["more", "more like this"], ["less", "less like this"]] })[0]);
   only(ui, ["similarity", "blocks"], slider(ui, { key: "threshold", label: "Outline from", min: 0, max: 1, step: 0.01,
@@ -154,17 +159,16 @@ function controls(ui, { ready, gridNow, pictures }) {
   maskButtons(ui, gridNow);
 }
 
-/** The button that loads the model, shows how far it is, and cancels. */
-function loadButton(ui, { session, into, notice, changed }) {
-  const label = `Load the model (${megabytes(ui)} MB)`;
+/** A button that loads something, { load, stop, ready }, shows how far it is, and cancels. */
+function loadButton(ui, { label, what, wanted = () => true, into, notice, changed }) {
   let loading = false;
   const press = button(ui, { label, primary: true, into, onPress: async () => {
-    if (loading) { session.stop(); return; }
+    if (loading) { what.stop(); return; }
     loading = true;
     notice("");
     press.textContent = "Loading … press to cancel";
     try {
-      await session.load((share) => { press.textContent = `Loading ${percent(share)}, press to cancel`; });
+      await what.load((share) => { press.textContent = `Loading ${percent(share)}, press to cancel`; });
     } catch (error) {
       if (error.message !== "stopped") notice(error.message);
     }
@@ -172,11 +176,28 @@ function loadButton(ui, { session, into, notice, changed }) {
     press.textContent = label;
     changed();
   } });
-  ui.watch(() => { press.hidden = session.ready(); });
+  ui.watch(() => { press.hidden = what.ready() || !wanted(); });
   return press;
 }
 
-const megabytes = (ui) => ui.model.get("megabytes").toFixed(1);
+const megabytes = (count) => `${count.toFixed(1)} MB`;
+
+/** What stands beneath the boards in some views: a list of bars, and what was measured of this view. */
+function beneath(ui, scene) {
+  const update = bars(ui, { label: "Shares" });
+  const list = ui.stage.lastChild;
+  const note = h("p", { class: "dv2-note dv2-wide" });
+  ui.stage.append(note);
+  const { model } = ui;
+  ui.watch(() => {
+    const { bars: items = [] } = scene();
+    list.hidden = !items.length;
+    update(items);
+    const about = { nearest: () => aboutBank(model.get("bank")) };
+    note.textContent = items.length ? about[model.get("view")]?.() ?? "" : "";
+    note.hidden = !note.textContent;
+  });
+}
 
 // ---- the address ------------------------------------------------------------------------------------------
 
@@ -197,7 +218,7 @@ function bindAddress(ui) {
   const { model } = ui;
   const [samples, { depth }] = [oneOf(model.get("names")), model.get("config")];
   return inAddress(ui, {
-    view: oneOf(VIEWS.map(([name]) => name)), network: oneOf(["trained", "random", "pixels"]),
+    view: oneOf(viewsOf(model).map(([name]) => name)), network: oneOf(["trained", "random", "pixels"]),
     size: oneOf(model.get("sizes")), photo: samples, other: samples, place: placeKind, more: placesKind, less: placesKind,
     threshold: numberKind(0, 1), query: oneOf(["cls", "patch"]), block: wholeNumber(1, depth), cut: numberKind(-2, 2),
     foreground_high: flag, together: flag,
@@ -214,12 +235,23 @@ async function render({ model, el }) {
   const notice = (text) => { status.textContent = text; status.hidden = !text; };
   const pictures = await album(ui, notice);
   const session = seeing(model);
+  const bank = pictureBank(model, session);
+  const networkNow = () => (session.ready() ? model.get("network") : "pixels");
+  const going = (network, share) => {
+    const waited = model.get("view") === "nearest" && networkNow() === network;
+    if (waited) ui.say(`The pictures are seen by ${network === "pixels" ? "pixels" : "random weights"}: ${percent(share)}.`);
+    return waited;
+  };
+  Object.assign(session, { bank, going });
   const forget = bindAddress(ui);
   const chosen = () => [pictures.named(model.get("photo"), 0), pictures.named(model.get("other"), 1)];
   const gridNow = () => session.grid(chosen()[0], model.get("size"));
 
   const make = () => {
     const state = stateOf(ui);
+    if (state.view === "nearest" && !bank.ready()) {
+      return waitingScene(state, chosen(), session, "This view needs the pictures to compare with: fetch them first.");
+    }
     if (session.ready()) return SCENES[state.view](state, chosen(), session);
     if (NEEDS_MODEL.includes(state.view)) {
       return waitingScene(state, chosen(), session, "This view needs the model: load it first. It then runs here, in your browser.");
@@ -237,9 +269,14 @@ async function render({ model, el }) {
     tap: ({ board, patch, dragged }) => { if (board.slot === 0) hand.act(placeOf(patch, board.grid), dragged); },
     step: hand.step, press: hand.press,
   });
+  beneath(ui, show.scene);
   ui.watch(() => { canvas.nextSibling.textContent = `${hint(model)} ${model.get("source")}`; });
   const line = row(ui, "Your picture", { wide: true });
-  loadButton(ui, { session, into: line, notice, changed: show.refresh });
+  loadButton(ui, { label: `Load the model (${megabytes(model.get("megabytes"))})`, what: session, into: line, notice, changed: show.refresh });
+  if (bank.about.file) {
+    loadButton(ui, { label: `Fetch the pictures (${megabytes(bank.about.megabytes)})`, what: bank, into: line, notice, changed: show.refresh,
+      wanted: () => model.get("view") === "nearest" });
+  }
   const close = doors(ui, { into: line, say: notice, give: async (files) => {
     if (!files.length) return;
     ui.root.toggleAttribute("data-reading", true);

@@ -1,5 +1,6 @@
 """Your picture: a photo of the reader's own, looked at through the book's network, which runs in the page."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,21 +14,26 @@ from dinov2_edu.widgets._base import FOLDER, BookWidget, bundle, image_bytes
 
 BOOK_WEIGHTS = FOLDER.parent / "assets" / "book.safetensors"
 """The book's own checkpoint, in half precision, which the built book has as `_static/weights/book.safetensors`."""
+BANK = "nearest.safetensors"
+"""The name under which the built book has the pictures of `dinov2_edu.experiments.nearest`."""
 
 GRID_SIDES = (8, 16, 24, 32)
 """Patches along a picture's longer side."""
+
+VIEWS = ("similarity", "colours", "attention", "blocks", "masking")
 
 
 class YourPictureWidget(BookWidget):
     """Drop a photo on the page and look inside the network: nothing of it leaves the reader's device.
 
     Five views: similarity of patches (also with a second picture), PCA colours, attention, the same patch after
-    each block, and hiding patches. Each is seen by trained and by random weights, and by pixels where they have a
-    say. The weights are not part of the page: on a press the page fetches the file that the build put beside it,
-    and a live kernel hands it over.
+    each block, and hiding patches; a sixth, the nearest pictures of CIFAR-10 and their vote, where there is a bank of
+    them. Each is seen by trained and by random weights, and by pixels where they have a say. Weights and bank are not
+    part of the page: on a press the page fetches the files that the build put beside it, and a live kernel hands them
+    over.
 
     Traitlets, all readable from Python after a reader moved the control:
-        view: "similarity", "colours", "attention", "blocks" or "masking".
+        view: "similarity", "colours", "attention", "blocks", "masking" or, with a bank, "nearest".
         network: "trained", "random" or "pixels".
         size: pixels of the longer side that the network sees.
         photo, other: name of the picture looked at and of the second one; the reader's own are "yours 1" ...
@@ -46,12 +52,13 @@ class YourPictureWidget(BookWidget):
         samples: name to picture, at least two, for readers without one of their own.
         weights: a .safetensors file that holds its `ViTConfig`, as `save_book_checkpoint` writes it (official weights
             in half precision, for one); the book's own if None. A built page can fetch the book's own only.
+        bank: from `nearest_bank`; None for none.
         source: whose weights these are, in a few words for the caption.
         still, alt: the still figure and its words, as in `BookWidget`.
         values: starting values of the traitlets.
 
     Raises:
-        ValueError: fewer than two samples, or a file without its sizes.
+        ValueError: fewer than two samples, a file without its sizes, or a bank that other weights have embedded.
         PictureError: a sample cannot be read.
     """
 
@@ -62,11 +69,10 @@ class YourPictureWidget(BookWidget):
     sizes = traitlets.List(traitlets.Int()).tag(sync=True)
     weights_file = traitlets.Unicode().tag(sync=True)
     megabytes = traitlets.Float().tag(sync=True)
+    bank = traitlets.Dict().tag(sync=True)
     source = traitlets.Unicode("").tag(sync=True)
 
-    view = traitlets.Enum(["similarity", "colours", "attention", "blocks", "masking"], "similarity").tag(
-        sync=True
-    )
+    view = traitlets.Unicode("similarity").tag(sync=True)
     network = traitlets.Enum(["trained", "random", "pixels"], "trained").tag(sync=True)
     size = traitlets.Int().tag(sync=True)
     photo = traitlets.Unicode().tag(sync=True)
@@ -88,6 +94,7 @@ class YourPictureWidget(BookWidget):
         samples: Mapping[str, Picture],
         *,
         weights: str | Path | None = None,
+        bank: str | Path | None = None,
         source: str = "",
         still: Any = None,
         alt: str = "",
@@ -96,33 +103,46 @@ class YourPictureWidget(BookWidget):
         if len(samples) < 2:
             raise ValueError(f"wanted at least two samples, by name, got {list(samples)}")
         path = local_path(weights or BOOK_WEIGHTS)
-        self._weights = path.read_bytes()
-        config = _sizes_in(self._weights, path)
+        self._files = {path.name: path.read_bytes()}
+        config = _header(self._files[path.name], path, "config", "sizes of a backbone")
+        megabytes = len(self._files[path.name]) / 1e6
         names, sides = list(samples), [side * config["patch_size"] for side in GRID_SIDES]
         values = {
             "photo": names[0], "other": names[1], "size": sides[1], "block": config["depth"], **values,
         }  # fmt: skip
         super().__init__(
             still=still, alt=alt, samples=[image_bytes(one, longest=320) for one in samples.values()],
-            names=names, config=config, sizes=sides, weights_file=path.name,
-            megabytes=len(self._weights) / 1e6, source=source, **values,
+            names=names, config=config, sizes=sides, weights_file=path.name, megabytes=megabytes, source=source,
+            bank=self._take_bank(bank, path), **values,
         )  # fmt: skip
         self.on_msg(self._hand_over)
 
-    @traitlets.validate("photo", "other", "size", "block")
+    def _take_bank(self, bank: str | Path | None, weights: Path) -> dict[str, Any]:
+        """Keep a bank's bytes for the page, and return what is said of it."""
+        if bank is None:
+            return {}
+        content = local_path(bank).read_bytes()
+        about = _header(content, local_path(bank), "bank", "bank of pictures")
+        if about["weights"] != hashlib.sha256(self._files[weights.name]).hexdigest():
+            raise ValueError(f"{bank}: other weights than {weights} have embedded its pictures; make it anew")
+        self._files[BANK] = content
+        return {**about, "file": BANK, "megabytes": len(content) / 1e6}
+
+    @traitlets.validate("view", "photo", "other", "size", "block")
     def _known(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         own = name in ("photo", "other") and value.startswith("yours ")
         blocks = range(1, self.config["depth"] + 1)
-        allowed = {"size": self.sizes, "block": blocks}.get(name, self.names)
+        views = [*VIEWS, *(["nearest"] if self.bank else [])]
+        allowed = {"view": views, "size": self.sizes, "block": blocks}.get(name, self.names)
         if not (own or value in allowed):
             raise traitlets.TraitError(f"{name}: wanted one of {list(allowed)}, got {value!r}")
         return value
 
     def _hand_over(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
-        """Send the weights to a page that asks for them: only a live kernel hears it."""
-        if message.get("wanted") == self.weights_file:
-            self.send({"weights": self.weights_file}, [self._weights])
+        """Send a file to a page that asks for it: only a live kernel hears it."""
+        if (name := message.get("wanted")) in self._files:
+            self.send({"file": name}, [self._files[name]])
 
     @property
     def n_bytes(self) -> int:
@@ -130,12 +150,11 @@ class YourPictureWidget(BookWidget):
         return sum(map(len, self.samples))
 
 
-def _sizes_in(content: bytes, path: Path) -> dict[str, Any]:
-    """The `ViTConfig` that a .safetensors file holds as metadata, as a dict."""
+def _header(content: bytes, path: Path, name: str, what: str) -> dict[str, Any]:
+    """What a .safetensors file of ours holds as metadata under a name, as a dict."""
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return json.loads(header["__metadata__"]["config"])
+        return json.loads(header["__metadata__"][name])
     except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{path} holds no sizes of a backbone: give a .safetensors file that `save_book_checkpoint` wrote"
-        ) from None
+        writer = {"config": "save_book_checkpoint", "bank": "nearest_bank"}[name]
+        raise ValueError(f"{path} holds no {what}: give a .safetensors file that `{writer}` wrote") from None

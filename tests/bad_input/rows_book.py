@@ -421,6 +421,10 @@ sample_rows = {
 refuses(
     YourPictureWidget,
     {"samples": SAMPLES, "source": "", "alt": "x"},
+    bank=[
+        (__file__, "holds no bank of pictures"),
+        (3, "^bank: wanted a string, a path or None, got 3"),
+    ],
     source=text(),
     size=[(33, "size: wanted one of")],
     **sample_rows,

@@ -23,7 +23,6 @@ from tools.browser import FLAGS, find, missing
 
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "book" / "_static" / "js" / "widget_host.js"
-WEIGHTS = ROOT / "dinov2_edu" / "assets" / "book.safetensors"
 ORIGIN = "http://book.test"
 SETTLED = """async () => {
     const frames = () => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)));
@@ -180,7 +179,7 @@ def mounting(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
         page.on(
             "console", lambda message: complaints.append(message.text) if message.type == "error" else None
         )
-        page.route("**/*", lambda route: _serve(route, _page(widget, dark), complaints))
+        page.route("**/*", lambda route: _serve(route, widget, dark, complaints))
         page.goto(f"{ORIGIN}/")
         if context_options.get("java_script_enabled", True):
             page.locator(".dv2-readout:not(:empty)").wait_for(timeout=10_000)
@@ -201,15 +200,16 @@ def mount(chromium: Browser) -> Iterator[Callable[..., Mounted]]:
         yield open_page
 
 
-def _serve(route: Route, page: str, complaints: list[str]) -> None:
+def _serve(route: Route, widget: Any, dark: bool, complaints: list[str]) -> None:
     """Answer for the book's origin, and refuse every other host loudly."""
     path = route.request.url.removeprefix(ORIGIN)
+    weights = path.removeprefix("/_static/weights/")
     if path == "/":
-        route.fulfill(body=page, content_type="text/html")
+        route.fulfill(body=_page(widget, dark), content_type="text/html")
     elif path == "/_static/js/widget_host.js":
         route.fulfill(body=HOST.read_text(encoding="utf-8"), content_type="text/javascript")
-    elif path == "/_static/weights/book.safetensors":
-        route.fulfill(body=WEIGHTS.read_bytes(), content_type="application/octet-stream")
+    elif weights in getattr(widget, "_files", {}):
+        route.fulfill(body=widget._files[weights], content_type="application/octet-stream")
     elif path == "/favicon.ico":
         route.fulfill(status=204)
     else:

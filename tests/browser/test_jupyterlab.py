@@ -101,9 +101,7 @@ def test_widgets_work_in_jupyterlab(notebook):
     notebook.keyboard.press("Control+Enter")
     notebook.get_by_text("(0.99, ").wait_for(timeout=20_000)
 
-    notebook.get_by_role(
-        "button", name="Load the model (2.4 MB)"
-    ).click()  # the kernel hands the weights over
+    notebook.get_by_role("button", name="Load the model").click()  # the kernel hands the weights over
     notebook.get_by_text("by trained weights").wait_for(timeout=60_000)
 
     theme = "document.body.dataset.jpThemeLight = 'false'"

@@ -13,7 +13,7 @@ function unitCopy(features, d) {
 }
 
 /** The places of the k largest numbers, largest first. */
-function largest(row, k) {
+export function largest(row, k) {
   const best = [];
   for (let i = 0; i < row.length; i++) {
     if (best.length === k && row[i] <= row[best[k - 1]]) continue;

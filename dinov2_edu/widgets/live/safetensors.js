@@ -12,9 +12,11 @@ const READERS = {
   F16: (bytes) => Float32Array.from(new Uint16Array(bytes), (h) => HALVES[h]),
   BF16: (bytes) => new Float32Array(Uint32Array.from(new Uint16Array(bytes), (h) => h << 16).buffer),
   F32: (bytes) => new Float32Array(bytes),
+  I8: (bytes) => Float32Array.from(new Int8Array(bytes)),
+  U8: (bytes) => new Uint8Array(bytes),
 };
 
-/** { tensors: name -> { shape, data: Float32Array }, metadata } of a file's ArrayBuffer. Throws an Error in words. */
+/** { tensors: name -> { shape, data: Float32Array, of U8 Uint8Array }, metadata } of a file's ArrayBuffer. Throws an Error in words. */
 export function readSafetensors(buffer) {
   let header;
   let start;
@@ -28,7 +30,7 @@ export function readSafetensors(buffer) {
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(entries)) {
     const read = READERS[dtype];
-    if (!read) throw new Error(`${name} is of type ${dtype}; F16, BF16 and F32 can be read.`);
+    if (!read) throw new Error(`${name} is of type ${dtype}; F16, BF16, F32, I8 and U8 can be read.`);
     if (start + to > buffer.byteLength) throw new Error(`The file is cut short: ${name} is not all there.`);
     tensors[name] = { shape, data: read(buffer.slice(start + from, start + to)) };
   }

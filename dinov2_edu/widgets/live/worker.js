@@ -3,6 +3,7 @@
 // A message in is { id, task, ...arguments }; the answer is { id, result } or { id, error } with a sentence to show.
 // A run also sends { event, run, ... } on its own: "step", "knn", "ended", "failed". Names, arguments and results of the
 // tasks are in the README of this folder; client.js makes promises of them.
+import { download } from "./download.js";
 import { Engine, NO_SIMD, simdSupport } from "./engine.js";
 import { Model, saveRun } from "./model.js";
 import { PATTERN_CLASSES } from "./patterns10.js";
@@ -20,21 +21,9 @@ function held(map, name, what) {
   return map.get(name);
 }
 
-/** The bytes behind an address, with "progress" events. */
-async function download(url, name) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`The weights could not be fetched (${response.status} ${response.statusText}).`);
-  const total = Number(response.headers.get("content-length")) || 0;
-  const [parts, reader] = [[], response.body.getReader()];
-  for (let done = 0; ;) {
-    const piece = await reader.read();
-    if (piece.done) break;
-    parts.push(piece.value);
-    done += piece.value.length;
-    postMessage({ event: "progress", name, done, total });
-  }
-  return new Blob(parts).arrayBuffer();
-}
+/** The bytes that were given, or those behind an address, with "progress" events. */
+const bytesOf = ({ bytes = null, url = null }, name) => bytes
+  ?? download(url, { progress: (done, total) => postMessage({ event: "progress", name, done, total }) });
 
 const looking = {
   support: () => ({ simd: simdSupport(), sentence: simdSupport() ? "" : NO_SIMD }),
@@ -42,7 +31,7 @@ const looking = {
   async loadModel({ name, bytes = null, url = null, random = null, seed = 0, mostPixels }) {
     const options = mostPixels ? { mostPixels } : {};
     const model = random ? await Model.random(random, seed, options)
-      : await Model.fromFile(bytes ?? await download(url, name), options);
+      : await Model.fromFile(await bytesOf({ bytes, url }, name), options);
     models.set(name, model);
     return { config: model.config, parameters: model.size, simd: model.engine.simd,
       heads: Object.keys(model.heads).filter((head) => Object.keys(model.heads[head]).length) };
@@ -57,6 +46,15 @@ const looking = {
     looks.set(key, { model, ...seen });
     return { rows: seen.rows, cols: seen.cols, prefix: seen.prefix, depth: config.depth, heads: config.heads,
       width: config.width, milliseconds: performance.now() - start };
+  },
+
+  /** Class tokens [count d] of square pictures, one after another in rgba [count side side 4]. */
+  embed({ model, rgba, count, side }) {
+    const { config } = held(models, model, "model");
+    const one = 4 * side * side;
+    const pixels = Array.from({ length: count }, (_, i) => picturePixels(rgba.subarray(i * one, (i + 1) * one),
+      { height: side, width: side }, { height: side, width: side }, config.in_channels));
+    return models.get(model).classTokens(pixels, side);
   },
 
   tokens({ key, layer = null, norm = false }) {

@@ -1,0 +1,17 @@
+// The bytes behind an address, with word of how far it is.
+
+/** An ArrayBuffer. progress(done, total): bytes so far and, where the server says it, of all (else 0). */
+export async function download(url, { progress = () => {}, signal = null } = {}) {
+  const response = await fetch(url, { signal });
+  if (!response.ok) throw new Error(`${url.split("/").pop()} could not be fetched (${response.status} ${response.statusText}).`);
+  const total = Number(response.headers.get("content-length")) || 0;
+  const [parts, reader] = [[], response.body.getReader()];
+  for (let done = 0; ;) {
+    const piece = await reader.read();
+    if (piece.done) break;
+    parts.push(piece.value);
+    done += piece.value.length;
+    progress(done, total);
+  }
+  return new Blob(parts).arrayBuffer();
+}
