@@ -35,8 +35,11 @@ def stop_at(shown, step: int) -> int:
     until(shown, f"get('step') >= {step}")
     shown.press("Pause")
     shown.root.get_by_role("button", name="Go on").wait_for()
-    shown.page.wait_for_timeout(300)  # the step that had begun
-    return shown.value("step")
+    before = -1
+    while before != (now := shown.value("step")):  # the step that had begun ends yet
+        before = now
+        shown.page.wait_for_timeout(500)
+    return now
 
 
 def log(shown) -> list[str]:
