@@ -47,8 +47,8 @@ def _layer(generator: torch.Generator) -> dict[str, Tensor]:
 def _direction_gradient(directions: Tensor, gains: Tensor, gradient: Tensor) -> Tensor:
     with torch.enable_grad():
         leaf = directions.detach().requires_grad_()
-        (gains * normalize(leaf, dim=-1)).backward(gradient)
-    return leaf.grad
+        rows = gains * normalize(leaf, dim=-1)
+        return torch.autograd.grad(rows, leaf, gradient)[0]
 
 
 def _with_the_part_along(directions: Tensor, gains: Tensor, gradient: Tensor) -> Tensor:

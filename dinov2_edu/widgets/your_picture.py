@@ -132,11 +132,14 @@ class YourPictureWidget(BookWidget):
     def _known(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
         own = name in ("photo", "other") and value.startswith("yours ")
-        blocks = range(1, self.config["depth"] + 1)
-        views = [*VIEWS, *(["nearest"] if self.bank else [])]
-        allowed = {"view": views, "size": self.sizes, "block": blocks}.get(name, self.names)
+        choices: dict[str, list] = {
+            "view": [*VIEWS, *(["nearest"] if self.bank else [])],
+            "size": list(self.sizes),
+            "block": list(range(1, self.config["depth"] + 1)),
+        }
+        allowed = choices.get(name, list(self.names))
         if not (own or value in allowed):
-            raise traitlets.TraitError(f"{name}: wanted one of {list(allowed)}, got {value!r}")
+            raise traitlets.TraitError(f"{name}: wanted one of {allowed}, got {value!r}")
         return value
 
     def _hand_over(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
