@@ -50,6 +50,7 @@ BANNED_MARKDOWN = {
     r"\{[a-zA-Z][\w:-]*\}`": "a MyST role: Colab shows it raw",
     r"^\([\w-]+\)=\s*$": "a MyST target: Colab shows it raw; headings are anchors already",
     r"^%\s": "a MyST comment: Colab shows it raw",
+    r"\]\((?!https?://)[\w./-]+\.(ipynb|md|html)\b": "a file leads nowhere in Colab: link to the page's address",
 }
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tools.address import release_in_config
+from tools.address import pages, release_in_config, slug_in_config
 from tools.notebooks import (
     FOLDER,
     MAX_LINES,
@@ -109,6 +109,7 @@ BROKEN = {
     "MyST directive": changed(2, source="```{note}\nHello\n```"),
     "MyST role": changed(2, source="See {ref}`losses`."),
     "MyST target": changed(2, source="(bars)=\n## Bars"),
+    "a file leads nowhere in Colab": changed(2, source="See [EMA](../book/glossary.md#ema)."),
     "MyST fence": changed(2, source=":::\nHello\n:::"),
     "outputs are not committed": changed(3, execution_count=3),
     "stray metadata": changed(3, metadata={"collapsed": True}),
@@ -124,6 +125,19 @@ BROKEN = {
         PROSE, cell("code", "solved", "# @title Solution\nf = 1", **SOLUTION)
     ),
 }
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_books_addresses_in_a_notebook_are_pages(path):
+    """The strict build looks after their anchors, because it reads them as links within the book."""
+    text = "".join(source(cell) for cell in read(path)["cells"])
+    found = re.findall(rf"https://{re.escape(pages(slug_in_config()))}/([\w/-]+)\.html", text)
+    missing = [
+        page
+        for page in found
+        if not any((FOLDER.parent / page).with_suffix(s).is_file() for s in (".md", ".ipynb"))
+    ]
+    assert found and not missing
 
 
 @pytest.mark.parametrize("words", BROKEN)
