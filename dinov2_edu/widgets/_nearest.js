@@ -10,7 +10,24 @@ import { readSafetensors } from "./live/safetensors.js";
 
 const K = 20;
 const AT_ONCE = { random: 12, pixels: 60 };   // pictures between two looks at whether the reader still waits
+const ROWS_AT_ONCE = 500;
 const BY = { trained: "trained weights", random: "random weights", pixels: "pixels" };
+
+const breathe = () => new Promise((done) => { setTimeout(done); });
+
+/** Take the mean of all rows [n d] from each, and put it into `mean`; the page answers in between. */
+async function center(data, d, mean) {
+  const total = new Float64Array(d);
+  for (let at = 0, row = 1; at < data.length; at += d, row++) {
+    for (let k = 0; k < d; k++) total[k] += data[at + k];
+    if (row % ROWS_AT_ONCE === 0) await breathe();
+  }
+  total.forEach((value, k) => { mean[k] = value * d / data.length; });
+  for (let at = 0, row = 1; at < data.length; at += d, row++) {
+    for (let k = 0; k < d; k++) data[at + k] -= mean[k];
+    if (row % ROWS_AT_ONCE === 0) await breathe();
+  }
+}
 
 /**
  * The bank of a control. load(progress), ready(), stop(); tile(i): the place of a picture in `canvas`;
@@ -47,7 +64,7 @@ export function pictureBank(model, session) {
   async function part(network, from, count) {
     const some = Array.from({ length: count }, (_, i) => rgba(from + i));
     if (network === "pixels") {
-      await new Promise((done) => { setTimeout(done); });
+      await breathe();
       return some.map((one) => picturePixels(one, box, box));
     }
     const joined = new Uint8ClampedArray(4 * side * side * count);
@@ -65,10 +82,7 @@ export function pictureBank(model, session) {
     found.reduce((at, one) => { data.set(one, at); return at + one.length; }, 0);
     const d = data.length / known.n;
     const mean = new Float32Array(d);
-    if (network === "pixels") {
-      for (let i = 0; i < data.length; i++) mean[i % d] += data[i] / known.n;
-      for (let i = 0; i < data.length; i++) data[i] -= mean[i % d];
-    }
+    if (network === "pixels") await center(data, d, mean);
     return { data: unitRows({ data, d }), d, mean };
   }
 
