@@ -21,6 +21,7 @@ from dinov2_edu.data.cifar import cifar10_at_hand
 from dinov2_edu.door import checked
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.files import write_whole
+from dinov2_edu.pictures import read_rgb
 from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import ASSETS, load_backbone
@@ -107,8 +108,8 @@ def mosaic(images: Tensor) -> tuple[bytes, Tensor]:
         content = file.getvalue()
         if len(content) <= MOST_BYTES:
             break
-    read = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    read = read.reshape(rows, side, COLUMNS, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)[:n]
+    read = read_rgb(content).reshape(rows, side, COLUMNS, side, 3).swapaxes(1, 2)
+    read = read.reshape(-1, side, side, 3)[:n]
     return content, torch.from_numpy(read.copy()).permute(0, 3, 1, 2)
 
 
