@@ -325,7 +325,7 @@ def cost(see: Reader) -> None:
         see.drag(key, 0.6)
     assert re.search(hours, before) and see.readout() != before
     see.key("width", "ArrowUp")
-    see.select("width", "ViT-S")
+    see.select("width", "ViT-L")
     see.key("teacher", "Space")
     see.switch("teacher")
 
