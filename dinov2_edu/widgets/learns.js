@@ -36,8 +36,8 @@ function runner(ui) {
     ui.set({ step, knn: knn ?? 0, verdict: verdict?.name ?? "" });
     ui.repaint();
   };
-  const hear = (what) => { // numbers come many times a second: not each of them is drawn
-    const pause = what !== "numbers" ? 0 : Math.max(reducedMotion() ? 10 * FRAME : FRAME, SHARE * cost);
+  const hear = (what) => { // numbers come many times a second: not each of them is drawn, but the last one is at once
+    const pause = what !== "numbers" || held.now.state !== "running" ? 0 : Math.max(reducedMotion() ? 10 * FRAME : FRAME, SHARE * cost);
     const wait = pause - (performance.now() - last);
     if (wait <= 0) return show();
     clearTimeout(timer);

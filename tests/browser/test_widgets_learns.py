@@ -115,8 +115,8 @@ def test_run_is_watched_saved_and_compared(shown, tmp_path):
     history = {name: values[:-1][-100:] for name, values in run["history"].items()}
     assert len(history["loss"]) == step
     judged = [  # asked for at every tenth step, answered when the worker comes to it
-        diagnose({name: values[:n] for name, values in history.items()}, run["config"]["n_prototypes"])
-        for n in range(step // 10 * 10, step + 1)
+        diagnose({name: values[:n] for name, values in run["history"].items()}, run["config"]["n_prototypes"])
+        for n in range(step // 10 * 10 - 10, step + 2)
     ]
     assert shown.value("verdict") in {verdict.name for verdict in judged}
     assert any(verdict.evidence in said for verdict in judged)
