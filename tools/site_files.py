@@ -109,16 +109,16 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
+    texts = {page: page.read_text("utf-8") for page in site.rglob("*.html")}
     script = site / ICONS
     if script.is_file():
-        shown = "".join(page.read_text("utf-8") for page in site.rglob("*.html"))
         scripts = (one for one in script.parent.glob("*.js") if one != script)
-        shown += "".join(one.read_text("utf-8") for one in scripts)
+        shown = "".join([*texts.values(), *(one.read_text("utf-8") for one in scripts)])
         used = set(re.findall(r"\bfa-([a-z0-9-]+)", shown))
         script.write_text(only_icons(script.read_text("utf-8"), used), "utf-8")
         script.with_suffix(".js.map").unlink(missing_ok=True)
-    for page in site.rglob("*.html"):
-        page.write_text(scripts_last(page.read_text("utf-8")), "utf-8")
+    for page, text in texts.items():
+        page.write_text(scripts_last(text), "utf-8")
     pack(site, site / OFFLINE)
 
 

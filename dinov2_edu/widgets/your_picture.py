@@ -1,7 +1,6 @@
 """Your picture: a photo of the reader's own, looked at through the book's network, which runs in the page."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import traitlets
 
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import Picture
-from dinov2_edu.widgets._base import FOLDER, BookWidget, bundle, image_bytes
+from dinov2_edu.widgets._base import bundle
+from dinov2_edu.widgets._network import BOOK_WEIGHTS, NetworkWidget, metadata_of
 
-BOOK_WEIGHTS = FOLDER.parent / "assets" / "book.safetensors"
-"""The book's own checkpoint, in half precision, which the built book has as `_static/weights/book.safetensors`."""
 BANK = "nearest.safetensors"
 """The name under which the built book has the pictures of `dinov2_edu.experiments.nearest`."""
 
@@ -23,7 +21,7 @@ GRID_SIDES = (8, 16, 24, 32)
 VIEWS = ("similarity", "colours", "attention", "blocks", "masking")
 
 
-class YourPictureWidget(BookWidget):
+class YourPictureWidget(NetworkWidget):
     """Drop a photo on the page and look inside the network: nothing of it leaves the reader's device.
 
     Five views: similarity of patches (also with a second picture), PCA colours, attention, the same patch after
@@ -63,19 +61,11 @@ class YourPictureWidget(BookWidget):
     """
 
     _esm = bundle("your_picture.js")
-    samples = traitlets.List(traitlets.Bytes()).tag(sync=True)
-    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    config = traitlets.Dict().tag(sync=True)
-    sizes = traitlets.List(traitlets.Int()).tag(sync=True)
-    weights_file = traitlets.Unicode().tag(sync=True)
-    megabytes = traitlets.Float().tag(sync=True)
     bank = traitlets.Dict().tag(sync=True)
-    source = traitlets.Unicode("").tag(sync=True)
 
     view = traitlets.Unicode("similarity").tag(sync=True)
     network = traitlets.Enum(["trained", "random", "pixels"], "trained").tag(sync=True)
     size = traitlets.Int().tag(sync=True)
-    photo = traitlets.Unicode().tag(sync=True)
     other = traitlets.Unicode().tag(sync=True)
     place = traitlets.List(traitlets.Float(), [0.5, 0.5], minlen=2, maxlen=2).tag(sync=True)
     more = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
@@ -100,29 +90,18 @@ class YourPictureWidget(BookWidget):
         alt: str = "",
         **values: Any,
     ) -> None:
-        if len(samples) < 2:
-            raise ValueError(f"wanted at least two samples, by name, got {list(samples)}")
-        path = local_path(weights or BOOK_WEIGHTS)
-        self._files = {path.name: path.read_bytes()}
-        config = _header(self._files[path.name], path, "config", "sizes of a backbone")
-        megabytes = len(self._files[path.name]) / 1e6
-        names, sides = list(samples), [side * config["patch_size"] for side in GRID_SIDES]
-        values = {
-            "photo": names[0], "other": names[1], "size": sides[1], "block": config["depth"], **values,
-        }  # fmt: skip
-        super().__init__(
-            still=still, alt=alt, samples=[image_bytes(one, longest=320) for one in samples.values()],
-            names=names, config=config, sizes=sides, weights_file=path.name, megabytes=megabytes, source=source,
-            bank=self._take_bank(bank, path), **values,
-        )  # fmt: skip
-        self.on_msg(self._hand_over)
+        given = self._read(samples, weights, GRID_SIDES)
+        (photo, other, *_), depth = given["names"], given["config"]["depth"]
+        values = {"photo": photo, "other": other, "size": given["sizes"][1], "block": depth, **values}
+        about = self._take_bank(bank, local_path(weights or BOOK_WEIGHTS))
+        super().__init__(still=still, alt=alt, source=source, bank=about, **given, **values)
 
     def _take_bank(self, bank: str | Path | None, weights: Path) -> dict[str, Any]:
         """Keep a bank's bytes for the page, and return what is said of it."""
         if bank is None:
             return {}
         content = local_path(bank).read_bytes()
-        about = _header(content, local_path(bank), "bank", "bank of pictures")
+        about = metadata_of(content, local_path(bank), "bank", "bank of pictures")
         if about["weights"] != hashlib.sha256(self._files[weights.name]).hexdigest():
             raise ValueError(f"{bank}: other weights than {weights} have embedded its pictures; make it anew")
         self._files[BANK] = content
@@ -141,23 +120,3 @@ class YourPictureWidget(BookWidget):
         if not (own or value in allowed):
             raise traitlets.TraitError(f"{name}: wanted one of {allowed}, got {value!r}")
         return value
-
-    def _hand_over(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
-        """Send a file to a page that asks for it: only a live kernel hears it."""
-        if (name := message.get("wanted")) in self._files:
-            self.send({"file": name}, [self._files[name]])
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
-        return sum(map(len, self.samples))
-
-
-def _header(content: bytes, path: Path, name: str, what: str) -> dict[str, Any]:
-    """What a .safetensors file of ours holds as metadata under a name, as a dict."""
-    try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return json.loads(header["__metadata__"][name])
-    except (ValueError, KeyError, TypeError):
-        writer = {"config": "save_book_checkpoint", "bank": "nearest_bank"}[name]
-        raise ValueError(f"{path} holds no {what}: give a .safetensors file that `{writer}` wrote") from None
