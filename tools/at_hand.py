@@ -1,4 +1,4 @@
-"""Says which official weights and which CIFAR-10 a notebook would find, so that its stored run can be judged by it.
+"""Says which official weights, recordings and CIFAR-10 a notebook would find: its stored run is judged by it.
 
 A page that was made with stand-ins must be made again as soon as the real thing can be had, and only then.
 """
@@ -13,12 +13,15 @@ from pathlib import Path
 
 from dinov2_edu.data import cifar, offline
 from dinov2_edu.data.remote import mirrored
+from dinov2_edu.features.recordings import MANIFEST, recordings_folder
 from dinov2_edu.files import local_path
 from dinov2_edu.weights import WEIGHTS
 from dinov2_edu.weights.official import hub_folder
 
 _LOADERS = {"available_backbone": ["vits14"], "load_backbone": [], "fetch_official": []}
 _CIFAR_LOADERS = {"cifar10_or_patterns", "load_cifar10"}
+_RECORDED = {"recorded_photos", "recorded_cifar10", "recorded_study", "read_recording"}
+_RECORDED |= {"read_recorded_photos", "read_recorded_cifar10"}
 _TIMEOUT = 3.0  # seconds a server may take to answer before it counts as out of reach
 
 
@@ -35,6 +38,8 @@ def at_hand(code: str, *, network: bool) -> dict[str, str]:
         found["CIFAR-10"] = _cifar10(network)
     elif _called(tree, {"nearest_bank"}):  # which fetches nothing
         found["CIFAR-10"] = _cifar10(network=False)
+    if _called(tree, _RECORDED):
+        found["recordings"] = _recordings()
     return {name: source for name, source in found.items() if source}
 
 
@@ -90,6 +95,12 @@ def _cifar10(network: bool) -> str:
         return f"{path} {facts and (facts.st_size, facts.st_mtime_ns)}"
     file = mirrored(cifar.PUBLISHED)
     return "published" if cifar.cifar10_at_hand() or (network and _answers(file.url)) else ""
+
+
+def _recordings() -> str:
+    """A hash of the manifest, and so of all recordings: a page with them is made anew as soon as they are others."""
+    path = recordings_folder() / MANIFEST
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @cache

@@ -3,6 +3,8 @@
 - Formulas are drawn without another host: MathJax is copied out of the PyPI package `sphinx-mathjax-offline`.
 - A notebook runs again when the code, weights or data that it finds changed, not only when its own cells did.
 - A figure without alt text or caption is a warning, which fails the strict build.
+- A figure follows the theme: each has a dark twin (`tools/dark_figures.py`).
+- A cell that needs Python leaves a still figure on the page (`dinov2_edu.widgets.kernel`).
 - No class name or caption ends the script that holds a page's widgets.
 - What stands in for the weights or pictures wanted is said once, under the title of the page.
 - A quote that begins with bold words becomes a box: `> **Predict.** ...` gets the classes `box box-predict`.
@@ -36,6 +38,7 @@ from dinov2_edu.widgets.your_picture import BANK
 from tools import site_files
 from tools.address import pages, slug_in_config, tag
 from tools.at_hand import at_hand
+from tools.dark_figures import add_dark_figures
 from tools.imports import fingerprint
 from tools.notebooks import python_of, read
 from tools.origin import put_notices_on_top
@@ -63,6 +66,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", put_notices_on_top)
     app.connect("doctree-read", mark_boxes)
     app.connect("doctree-read", demand_words_for_figures)
+    app.connect("doctree-read", add_dark_figures)
     app.connect("autodoc-process-docstring", read_as_markdown, priority=400)  # before napoleon
     app.connect("html-page-context", add_colours)
     app.connect("html-page-context", open_release_in_colab, priority=600)  # after the theme made its buttons

@@ -7,8 +7,12 @@
 - A page says when it last changed, with a link to the change.
 - The scripts of a page wait until it is drawn.
 - A page is dark from its first moment where the reader wants it dark.
+- A place is kept for each control until it is drawn (`tools/control_places.py`).
+- The still of a control is a file, fetched where it is seen: in print, or without JavaScript.
 """
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -25,9 +29,13 @@ from dinov2_edu.data import SAMPLE_IMAGES, sample_image
 from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from tools.address import pages, slug_in_config
+from tools.control_places import KEEP, known_heights, with_places
 
 ICONS = Path("_static/scripts/fontawesome.js")
 OFFLINE = "inside-dinov2.zip"
+_STILL = re.compile(
+    r'(<figure class="dv2-still"[^>]*><img )src="data:image/(?P<kind>png|jpeg);base64,(?P<data>[^"]+)"'
+)
 _ICON = re.compile(
     r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
     r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
@@ -60,7 +68,7 @@ def not_found_page(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
 
 def finish_page(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
     """Add to a page what follows from its name alone."""
-    tags = context.get("metatags", "") + DARK
+    tags = context.get("metatags", "") + DARK + KEEP
     if page == "404":  # it is shown under any address: what it loads is named from the site's root
         folder = pages(slug_in_config(Path(app.srcdir))).partition("/")[2].strip("/")
         tags = f'<base href="/{folder}/">\n<meta name="robots" content="noindex">\n{tags}'
@@ -105,7 +113,7 @@ def last_change(path: Path) -> tuple[str, str] | None:
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:
-    """Thin out the icons, let scripts wait, and pack the site."""
+    """Thin out the icons, let scripts wait, keep the controls' places, and pack the site."""
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
@@ -117,8 +125,11 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
         used = set(re.findall(r"\bfa-([a-z0-9-]+)", shown))
         script.write_text(only_icons(script.read_text("utf-8"), used), "utf-8")
         script.with_suffix(".js.map").unlink(missing_ok=True)
+    heights = known_heights()
     for page, text in texts.items():
-        page.write_text(scripts_last(text), "utf-8")
+        name = page.relative_to(site).with_suffix("").as_posix()
+        finished = with_places(scripts_last(text), heights.get(name, []))
+        page.write_text(stills_apart(finished, site / "_images", "../" * name.count("/")), "utf-8")
     pack(site, site / OFFLINE)
 
 
@@ -134,6 +145,25 @@ def scripts_last(page: str) -> str:
         head,
     )
     return head + end + body
+
+
+def stills_apart(page: str, folder: Path, root: str) -> str:
+    """Write the still figures of a page into a folder of the site's root; return the page that names them there.
+
+    Args:
+        page: HTML in which each still stands as base64 text, a third of a page's weight or more.
+        folder: where pictures go.
+        root: leads from the page to the folder above it, such as "../".
+    """
+
+    def write(still: re.Match) -> str:
+        picture = base64.b64decode(still["data"])
+        file = folder / f"still-{hashlib.sha256(picture).hexdigest()[:16]}.{still['kind']}"
+        folder.mkdir(exist_ok=True)
+        file.write_bytes(picture)
+        return f'{still[1]}loading="lazy" src="{root}{folder.name}/{file.name}"'
+
+    return _STILL.sub(write, page)
 
 
 def only_icons(script: str, used: set[str]) -> str:

@@ -45,6 +45,15 @@ def open_formulas(page: Page) -> None:
     )
 
 
+FIGURES = "[...document.querySelectorAll('.bd-article img')].filter((one) => one.offsetParent)"
+
+
+def fetch_figures(page: Page) -> None:
+    """Fetch the page's figures, those further down too, and wait for them: without a network there are no others."""
+    page.evaluate(f"{FIGURES}.forEach((one) => {{ one.loading = 'eager'; }})")
+    page.wait_for_function(f"{FIGURES}.every((one) => one.complete)")
+
+
 def undrawn_formulas(page: Page) -> int:
     """How many formulas of a page still stand there as source, or could not be drawn."""
     return page.locator(".math:not(:has(mjx-container)), mjx-merror, [data-mjx-error]").count()

@@ -29,6 +29,8 @@ SETTLED = """async () => {
     await frames();
     while (document.querySelector(".dv2:is([data-busy], [data-reading])")) await frames();
     await frames();
+    const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
 }"""
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head>
 <meta charset="utf-8"><title>A widget</title><meta name="viewport" content="width=device-width">
@@ -63,7 +65,10 @@ class Mounted:
         return [plain(text) for text in self.root.locator(selector).all_inner_texts()]
 
     def settle(self) -> None:
-        """Wait until two frames have passed and nothing is being computed, so that every painter has run."""
+        """Wait until two frames have passed, nothing is being computed and what fades or falls has come to rest.
+
+        So every painter has run, and colours are those that stay.
+        """
         self.page.evaluate(SETTLED)
 
     def value(self, key: str) -> Any:

@@ -84,6 +84,14 @@ class Reader(Mounted):
             self.page.keyboard.press("Escape")
             self.control(key).select_option(text)
 
+    def type(self, key: str, text: str) -> None:
+        """Press a field, write over what it holds, and leave it by Enter."""
+        with self._move(key, "pointer"):
+            self._press(self.control(key))
+            self.page.keyboard.press("Control+a")
+            self.page.keyboard.type(text)
+            self.page.keyboard.press("Enter")
+
     def press(self, name: str) -> None:
         """Press a button."""
         with self._move(name, "pointer"):
@@ -103,18 +111,6 @@ class Reader(Mounted):
         """Press a small picture by the keyboard."""
         with self._move(gallery, "keyboard"):
             self._thumb(gallery, number).press("Space")
-
-    def point(self, x: float, y: float) -> None:
-        """Point at a place on the first picture, in shares of its width and height."""
-        with self._move("picture", "pointer"):
-            canvas = self.root.locator("canvas").first
-            canvas.scroll_into_view_if_needed()
-            box = canvas.bounding_box()
-            place = {"x": x * box["width"], "y": y * box["height"]}
-            if self.pointer == "mouse":
-                canvas.hover(position=place)
-            else:
-                canvas.tap(position=place)
 
     def tap(self, x: float, y: float) -> None:
         """Press at a place on the first picture, in shares of its width and height."""

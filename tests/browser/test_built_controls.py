@@ -4,13 +4,15 @@ A tour moves each control of one chapter and asserts on the readout; `Reader` as
 is shown. What the numbers must be is tested beside this file, on data with known answers.
 """
 
+import json
 import re
 
 import pytest
-from built_book import open_formulas, undrawn_formulas, violations
+from built_book import fetch_figures, open_formulas, undrawn_formulas, violations
 from playwright.sync_api import Page
 from reader import Reader
 
+from dinov2_edu.experiments.ablations import load_runs
 from tools.notebooks import FOLDER
 
 
@@ -106,7 +108,7 @@ def masks(see: Reader) -> None:
 
 
 def attention(see: Reader) -> None:
-    see.point(0.3, 0.7)
+    see.tap(0.3, 0.5)
     row = number(see, r"the patch at row (\d+), column")
     see.arrow("ArrowUp")
     assert number(see, r"the patch at row (\d+), column") < row
@@ -438,6 +440,58 @@ def wait_for_steps(see: Reader, steps: int) -> None:
     see.root.locator(".dv2-readout").filter(has_text=pattern).wait_for(timeout=120_000)
 
 
+def doctor(see: Reader) -> None:
+    """The doctor for logs of chapter 07: recorded runs, then the text of one that does not say K."""
+    see.choose("sample", "no centering")
+    assert see.readout() == "no centering: A collapse onto one prototype. Suspect: No centering."
+    see.key("sample", "ArrowRight")
+    assert see.readout().startswith("no sharpening: A plateau at ln K")
+    see.choose("sample", "DINO alone")
+    assert see.readout().startswith("DINO alone: A collapse to uniform targets. Suspect")
+    paste_logs(see)
+    see.key("n_prototypes", *"4096", "Enter")
+    assert "ln 4,096 = 8.318" in see.texts(".dv2-evidence")[0]
+    see.type("n_prototypes", "32")
+    assert "ln 32 = 3.466" in see.texts(".dv2-evidence")[0]
+
+
+def paste_logs(see: Reader) -> None:
+    """Paste the texts of two logs that do not say K, and have each examined."""
+    field = see.root.get_by_role("textbox", name="Text of a log")
+    for run, move in (("no_ema", see.press), ("stage_dino", see.enter)):
+        history = load_runs([run])[run].history
+        field.fill(json.dumps({"history": {name: history[name] for name in ("step", "loss", "dino_global")}}))
+        move("Examine the text")
+        assert see.readout().startswith("Pasted text: ")
+
+
+def match(see: Reader) -> None:
+    see.tap(0.2, 0.3)
+    column = number(see, r"The patch at row \d+, column (\d+) of the left")
+    see.arrow("ArrowRight")
+    assert number(see, r"The patch at row \d+, column (\d+) of the left") == column + 1
+    pixels = number(see, r"raw pixels finds (\d+)")
+    see.choose("seen_by", "random weights")
+    assert "by random weights it is found at" in see.readout()
+    see.key("seen_by", *["ArrowRight"] * 3)
+    assert number(see, r"finds (\d+)") > pixels
+    see.switch("marked")
+    see.key("marked", "Space")
+
+
+def own_logs(see: Reader) -> None:
+    """The doctor of chapter 13: two runs on the same pictures, then the text of a log."""
+    see.choose("sample", "default")
+    assert see.readout().startswith("default: A plateau at ln K")
+    see.key("sample", "ArrowLeft")
+    assert see.readout().startswith("chosen: It is learning")
+    see.choose("sample", "default")
+    paste_logs(see)
+    see.key("n_prototypes", *"4096", "Enter")
+    see.type("n_prototypes", "32")
+    assert "ln 32 = 3.466" in see.texts(".dv2-evidence")[0]
+
+
 TOURS = {
     "01_crops": [crops],
     "02_masking": [masks],
@@ -445,16 +499,28 @@ TOURS = {
     "04_heads": [scores, prototypes],
     "05_losses": [losses, learns],
     "06_ema": [schedules, ema],
-    "07_training": [learns, runs],
+    "07_training": [learns, runs, doctor],
     "08_cifar10_probe": [guess, mistakes],
     "09_features": [your_picture],
     "10_scaling": [cost],
+    "11_dense": [match],
+    "12_released": [runs],
+    "13_own_pictures": [own_logs],
 }
 """The controls of a chapter, in the order of its page."""
 BEFORE = {"09_features": load_model}
 """What a page needs before the network is cut."""
-DOORS = {LOAD, FETCH, "Choose a picture", "Use the camera", "Take the picture", "Close the camera"}
-"""Buttons that ask for a file, a camera or the network: tested in test_widgets_your_picture.py."""
+DOORS = {
+    LOAD,
+    FETCH,
+    "Choose a log",
+    "Choose a picture",
+    "Use the camera",
+    "Take the picture",
+    "Close the camera",
+}
+"""Buttons that ask for a file, a camera or the network: tested in test_widgets_your_picture.py and
+test_widgets_doctor.py."""
 SCREENS = {
     "desktop": {"width": 1280, "height": 900, "dark": False},
     "phone": {"width": 390, "height": 844, "dark": True, "touch": True},
@@ -476,7 +542,12 @@ OPENS_WITH_ITS_CONTROL = (
     "05_losses",
     "06_ema",
     "07_training",
+    "08_cifar10_probe",
     "09_features",
+    "10_scaling",
+    "11_dense",
+    "12_released",
+    "13_own_pictures",
 )
 
 
@@ -502,6 +573,7 @@ def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, sc
         widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert widths[0] <= widths[1]
         BEFORE.get(chapter, lambda page: None)(page)
+        fetch_figures(page)
         page.context.set_offline(True)
         assert page.locator(".widget-host").count() == len(tours)
         assert page.locator(":not(.tag_needs-python *).widget-note").count() == 0
@@ -512,13 +584,21 @@ def test_every_control_and_formula_works_with_the_network_cut(visit, chapter, sc
             tour(see)
             assert [(name, how) for name, how in see.unmoved() if not name.startswith(tuple(DOORS))] == []
 
+        page.context.set_offline(
+            False
+        )  # a figure's twin for paper and the other theme is fetched when it is shown
         page.emulate_media(media="print")
+        fetch_figures(page)
+        page.context.set_offline(True)
         assert page.locator(".dv2-still img:visible").count() == len(tours)
         assert not any(see.root.is_visible() for see in controls)
         page.emulate_media(media="screen")
         said = [see.readout() for see in controls]
         for theme in ("light", "dark"):
+            page.context.set_offline(False)
             page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+            fetch_figures(page)
+            page.context.set_offline(True)
             assert [see.readout() for see in controls] == said  # what a reader chose survives the switch
             assert violations(page, ".dv2") == []
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus, unquote, urlsplit
 from zipfile import ZipFile
 
 import pytest
-from built_book import built_pages, open_formulas, undrawn_formulas, violations
+from built_book import FIGURES, built_pages, open_formulas, undrawn_formulas, violations
 
 from tools.address import slug_in_config, tag
 from tools.notebooks import FOLDER
@@ -109,7 +109,7 @@ SEARCHES = {
     "licence": "book/faq",
     "license": "book/faq",
     "attention map": "notebooks/0",
-    "own pictures": "book/faq",
+    "own pictures": "notebooks/13",
     "onnx": "book/faq",
     "memory": "notebooks/",
     "temperature": "notebooks/0",
@@ -215,3 +215,69 @@ def test_each_page_says_what_it_is_about(built):
             path
         )
         assert '<link rel="canonical"' in text, path
+
+
+SHOWN_FIGURES = """() => [...document.querySelectorAll(".cell_output figure")].map((figure) => {
+    const shown = [...figure.querySelectorAll("img")].filter((image) => image.checkVisibility());
+    if (!shown.length) return null; // a diagram, or what a control shows in print
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [1, 1];
+    const ink = canvas.getContext("2d");
+    ink.drawImage(shown[0], 2, 2, 1, 1, 0, 0, 1, 1); // near a corner: the card
+    const ground = Math.max(...ink.getImageData(0, 0, 1, 1).data.slice(0, 3));
+    return { name: shown[0].src, shown: shown.length, ground };
+}).filter(Boolean)"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_a_figure_follows_the_theme_and_is_shown_and_fetched_once(visit, path):
+    with visit(path, dark=True) as page:
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for theme in ("dark", "light"):
+            page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+            for image in page.locator(f".cell_output img.figure-{theme}").all():
+                image.scroll_into_view_if_needed()
+                image.evaluate("(image) => image.decode()")
+            figures = page.evaluate(SHOWN_FIGURES)
+            fetched = {url for url in page.asked if "/_images/" in url and not url.endswith(".svg")}
+            assert len(figures) > 0
+            if theme == "dark":
+                assert fetched == {figure["name"] for figure in figures}
+            for figure in figures:
+                assert figure["shown"] == 1, figure
+                assert figure["ground"] < 60 if theme == "dark" else figure["ground"] > 240, figure
+
+
+def test_once_a_page_is_open_its_figures_follow_and_no_twin_of_theirs(visit):
+    """Nothing is scrolled here: a page that is open can be read to its end without a network."""
+    with visit("notebooks/06_ema.html") as page:
+        page.wait_for_function(f"{FIGURES}.every((one) => one.complete)")
+        assert page.evaluate(f"{FIGURES}.length") > 5
+        assert not [url for url in page.asked if "-dark." in url]
+
+
+ROOMS = [page for page in PAGES if page.startswith("book/api/")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("#losses", "losses.html"),
+        ("#dinov2_edu.crops.multi_crop", "crops.html#dinov2_edu.crops.multi_crop"),
+        ("#module-dinov2_edu.training.cost", "training.html#module-dinov2_edu.training.cost"),
+        ("#nothing", None),
+    ],
+)
+def test_an_old_link_to_a_name_of_the_package_leads_to_its_page(visit, old, new):
+    with visit(f"book/api.html{old}") as page:
+        if new is None:
+            assert page.url.endswith(f"book/api.html{old}")
+            return
+        page.wait_for_url(f"**/book/api/{new}")
+        place = new.partition("#")[2]
+        assert not place or page.locator(f'[id="{place}"]').count() == 1
+
+
+def test_the_package_has_a_page_a_room_and_an_index_that_leads_to_each(built):
+    links = set(Page(built / "book/api.html").links)
+    assert len(ROOMS) > 20 and {page.removeprefix("book/") for page in ROOMS} <= links

@@ -5,13 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from synthetic import attention_widget, point, switch_theme, violations
+from synthetic import attention_widget, switch_theme, violations
 
 from dinov2_edu.features.maps import top_share_mask
 from dinov2_edu.widgets.attention import recorded_places, recorded_queries
 
 GRID = (16, 16)
 PREFIX = 5
+EVEN = 78
+"""Brightness of an even share on the scale: mean of red, green and blue, two sevenths of the way."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,25 @@ def assert_shows(shown, weights: np.ndarray) -> None:
     row, column, share = strongest(shown.readout())
     assert (row - 1, column - 1) == divmod(best, 16)
     assert share == pytest.approx(100 * weights[PREFIX:][best], abs=0.051)
+
+
+def board_of(shown, board: int = 0) -> tuple[float, float, float]:
+    """Left, top and side of a board on its canvas, in CSS pixels: photo (0) and map (1) side by side, titles above."""
+    width = shown.root.locator("canvas").first.bounding_box()["width"]
+    side = (width - 10) / 2
+    return board * (side + 10), 20, side
+
+
+def place_of(shown, x: float, y: float, board: int = 0) -> tuple[float, float]:
+    """Where a share of a board lies on the screen."""
+    canvas = shown.root.locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box, (left, top, side) = canvas.bounding_box(), board_of(shown, board)
+    return box["x"] + left + x * side, box["y"] + top + y * side
+
+
+def press(shown, x: float, y: float, board: int = 0) -> None:
+    shown.page.mouse.click(*place_of(shown, x, y, board))
 
 
 # ---- formulas ----
@@ -80,7 +101,7 @@ def test_the_class_token_looks_first(shown, widget):
 
 def test_pointing_at_a_patch_shows_where_it_looks(shown, widget):
     before = shown.picture()
-    point(shown, 0.35, 0.6)  # row 9, column 5: recorded as row 9, column 5 of every 2nd
+    press(shown, 0.35, 0.6)  # row 9, column 5: recorded as row 9, column 5 of every 2nd
     assert shown.value("query") == "patch" and shown.value("patch") == [9, 5]
     assert "the patch at row 10, column 6 looks" in shown.readout()
     assert_shows(shown, recorded(widget, 2, -1, PREFIX + 9 * 16 + 5))
@@ -105,8 +126,7 @@ def test_arrow_keys_walk_over_recorded_patches(shown, widget):
 
 def test_touch_chooses_a_patch(mount, widget):
     shown = mount(widget, width=360, has_touch=True)
-    box = shown.root.locator("canvas").first.bounding_box()
-    shown.page.touchscreen.tap(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
+    shown.page.touchscreen.tap(*place_of(shown, 0.1, 0.1))
     assert shown.value("patch") == [1, 1]
     assert "row 2, column 2 looks" in shown.readout()
 
@@ -151,9 +171,23 @@ def test_each_tile_of_the_mosaic_shows_its_head(shown):
 
 def bright(shown) -> np.ndarray:
     """Mean brightness of each patch of the large map, one number a patch."""
-    grey = shown.pixels(0)[..., :3].mean(-1)
+    left, top, side = (round(at) for at in board_of(shown, 1))
+    grey = shown.pixels(0)[top : top + side, left : left + side, :3].mean(-1)
     edges = list(pairwise(np.linspace(0, len(grey), 17).astype(int)))
-    return np.array([[grey[a + 4 : b - 4, c + 4 : d - 4].mean() for c, d in edges] for a, b in edges])
+    return np.array([[grey[a + 6 : b - 6, c + 6 : d - 6].mean() for c, d in edges] for a, b in edges])
+
+
+def test_maps_have_one_scale_that_does_not_move(shown, widget):
+    """Two heads of unlike strength look unlike: an even share has the same colour in both, and so has a doubled one."""
+    for head in range(2):
+        shown.press(f"head {head + 1}")
+        shares = recorded(widget, 2, head, 0)[PREFIX:] * (PREFIX + 256)
+        on_scale = ((np.log2(shares) + 2) / 7).clip(0, 1).reshape(16, 16)
+        seen = bright(shown)
+        order = np.argsort(on_scale.ravel())
+        assert (np.diff(seen.ravel()[order]) > -6).all()  # brighter as the share grows
+        even = np.abs(on_scale - 2 / 7) < 0.02
+        assert even.any() and np.abs(seen[even] - EVEN).max() < 8
 
 
 def test_share_by_keyboard_and_by_pointer_marks_the_packages_patches(shown, widget):
@@ -186,7 +220,7 @@ def test_registers_are_shown_apart(shown, widget):
 
 def test_state_survives_a_theme_switch(shown):
     shown.press("head 3")
-    point(shown, 0.5, 0.2)
+    press(shown, 0.5, 0.2, board=1)
     before = shown.readout()
     switch_theme(shown)
     assert shown.readout() == before and shown.value("head") == 2

@@ -1,6 +1,6 @@
 """The nearest pictures of "Your picture" in a browser: the package's neighbours and vote, presses, address, axe."""
 
-import base64
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -8,20 +8,15 @@ from harness import mounting
 from safetensors.torch import load as safetensors_load
 from synthetic import labelled, photo, switch_theme, violations
 from test_widgets_your_picture import file_of, give, load, numbers, pixels, wait
-from torch.nn.functional import cosine_similarity
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.data.cifar import CIFAR10_CLASSES
 from dinov2_edu.experiments.nearest import make_bank, mosaic
+from dinov2_edu.experiments.page_weights import page_random_backbone
 from dinov2_edu.features import Preprocessing
 from dinov2_edu.probe import knn_predict, nearest
 from dinov2_edu.weights import load_backbone
 from dinov2_edu.widgets.your_picture import YourPictureWidget
-
-
-def text_of(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
 
 FETCH = "Fetch the pictures"
 ASKED = [photo(1, 96), photo(2, 64), photo(7, 40)]
@@ -64,14 +59,16 @@ def wanted(network: str, image, written: torch.Tensor) -> tuple[torch.Tensor, to
         known, asked = shown.flatten(1) - mean, pixels(image, 32, 32).flatten(1) - mean
     else:
         model = load_backbone("book")
+        model = page_random_backbone(model.config) if network == "random" else model
         with torch.no_grad():
             known, asked = written, model(pixels(image, 32, 32)).cls
     return *nearest(known, asked, 20), knn_predict(known, KNOWN.labels, asked)[0]
 
 
-@pytest.mark.parametrize("network", ["trained", "pixels"])
+@pytest.mark.parametrize("network", ["trained", "random", "pixels"])
 def test_neighbours_and_vote_are_the_packages(seen, widget, network):
-    written = safetensors_load(widget._files["nearest.safetensors"])["features"].float()
+    tensors = safetensors_load(widget._files["nearest.safetensors"])
+    written = tensors["random" if network == "random" else "features"].float()
     seen.choose("network", network)
     for image in ASKED:
         give(seen, file_of(image))
@@ -96,40 +93,21 @@ def test_neighbours_and_vote_are_the_packages(seen, widget, network):
         assert len(bars) == int((vote > 0).sum()) and bars[0].startswith(CIFAR10_CLASSES[best])
 
 
-def test_the_page_embeds_as_the_build_did(seen, widget):
-    """The way that random weights go is held to the features that the build wrote for the trained ones."""
-    path = widget._files["nearest.safetensors"]
-    written = safetensors_load(path)["features"].float()
-    shown = mosaic(KNOWN.images)[1][:24]
-    rgba = torch.cat([shown.permute(0, 2, 3, 1), torch.full((24, 32, 32, 1), 255, dtype=torch.uint8)], dim=-1)
-    found = seen.page.evaluate(
-        """async ([esm, bytes, text]) => {
-            const { startLive } = await import(URL.createObjectURL(new Blob([esm], {type: "text/javascript"})));
-            const live = startLive();
-            const file = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-            await live.ask("loadModel", { name: "book", bytes: file });
-            const rgba = Uint8ClampedArray.from(atob(bytes), (letter) => letter.charCodeAt(0));
-            const rows = await live.ask("embed", { model: "book", rgba, count: 24, side: 32 });
-            live.stop();
-            return Array.from(rows);
-        }""",
-        [seen.source, text_of(rgba.numpy().tobytes()), text_of(widget._files["book.safetensors"])],
+def test_the_pages_random_weights_are_those_of_the_build(live):
+    """Their features come with the pictures; the reader's own picture is seen by weights that the page draws."""
+    config = load_backbone("book").config
+    image = Preprocessing(size=32)(mosaic(KNOWN.images)[1][:1])
+    script = """
+        const model = await live.Model.random(config, 0, { mostPixels: 1024 });
+        const seen = model.look(image.data, 32, 32);
+        return model.tokensOf(seen, null, false);
+    """
+    found = torch.from_numpy(live.run(script, config=asdict(config), image=image).copy()).reshape(
+        -1, config.width
     )
-    here = torch.tensor(found).reshape(24, -1)
-    assert float(cosine_similarity(here, written[:24]).min()) > 0.999
-    with torch.no_grad():
-        exact = load_backbone("book")(Preprocessing(size=32)(shown)).cls
-    torch.testing.assert_close(here, exact, atol=2e-4, rtol=2e-4)
-
-
-def test_random_weights_are_embedded_here_and_say_something_else(seen):
-    seen.choose("network", "trained")
-    trained = wait(seen, "By trained weights")
-    seen.key("network", "ArrowRight")
-    said = wait(seen, "By random weights")
-    assert said != trained and numbers(said, r"20th has ([\u2212\d.]+\d)")[0] > 0.6  # all of a kind to them
-    seen.choose("network", "trained")
-    wait(seen, "By trained weights")
+    tokens = page_random_backbone(config)(image)
+    torch.testing.assert_close(found[:1], tokens.cls, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found[1:], tokens.patches[0], atol=1e-3, rtol=1e-3)
 
 
 def test_what_is_said_of_the_bank_is_what_was_measured(seen, widget):

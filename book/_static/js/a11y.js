@@ -14,6 +14,9 @@ function repair() {
     sidebar.setAttribute("role", "complementary");
     label(sidebar, "Book");
   }
+  for (const fold of document.querySelectorAll(".bd-sidebar-primary li.has-children > details > summary")) {
+    label(fold, `Pages of ${fold.closest("li").querySelector("a").textContent.trim()}`);
+  }
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
   // What scrolls sideways must be reachable with the keyboard.
   for (const box of document.querySelectorAll(".bd-article pre, .bd-article .cell_output, .bd-article div.math")) {

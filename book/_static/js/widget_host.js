@@ -81,6 +81,21 @@
     place.after(paragraph);
   }
 
+  /** Where a control goes: the place that the page keeps for it, or one made now. */
+  function placeAfter(view) {
+    if (view.nextElementSibling?.matches(".widget-host")) return view.nextElementSibling;
+    const host = document.createElement("div");
+    host.className = "widget-host";
+    view.after(host);
+    return host;
+  }
+
+  /** Resolves when what was drawn now is on the screen; at once in a tab that nobody sees, which draws no frames. */
+  const painted = () => new Promise((done) => {
+    if (document.hidden) done();
+    else requestAnimationFrame(() => requestAnimationFrame(done));
+  });
+
   /** A widget's definition and its one model, ready to be shown; all views of the widget share them. */
   async function begin(entry) {
     const widget = await load(entry.state._esm);
@@ -97,12 +112,12 @@
       const id = JSON.parse(view.textContent).model_id;
       const entry = entries.get(id);
       if (entry?.model_module !== "anywidget") return note(view, NEEDS_PYTHON);
-      host = document.createElement("div");
-      host.className = "widget-host";
-      view.after(host);
+      host = placeAfter(view);
       if (!begun.has(id)) begun.set(id, begin(entry));
       const { widget, model } = await begun.get(id);
       await widget.render?.({ model, el: host });
+      await painted();
+      host.style.minHeight = ""; // the place that the page kept is filled
       host.dataset.ready = "true";
     } catch (error) {
       host?.remove();
