@@ -19,7 +19,7 @@ export DINOV2_EDU_CIFAR10 ?= $(abspath $(LOCAL_CIFAR10))
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help setup book test unit colab lowest serve lint format strip address bench constraints clean distclean
+.PHONY: help setup book test unit colab lowest rehearse serve lint format strip address bench constraints clean distclean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ lowest: setup ## run the unit tests in the lowest versions allowed (5 GB, in .ca
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m tools.lowest
 	.cache/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "not browser and not slow"
+
+rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (hours)
+	$(BIN)/python -m tools.rehearse
 
 serve: ## show the built book at http://localhost:8000
 	@test -f _build/html/index.html || $(MAKE) book

@@ -7,11 +7,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from dinov2_edu.door import checked
+from dinov2_edu.door import checked, require
 
 _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file has no writer any more
 
@@ -20,6 +20,13 @@ _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file 
 def local_path(path: str | os.PathLike) -> Path:
     """A path as a person writes it: `~` is the home folder; `~x`, where no user x is known, a name like any other."""
     return Path(os.path.expanduser(path))
+
+
+@checked
+def last_name(path: str | os.PathLike) -> str:
+    """What to call a file or folder: the last part of its path; of `.` or `..` that of the folder it stands for."""
+    place = Path(os.path.abspath(local_path(path)))  # links keep their own names
+    return place.name or str(place)
 
 
 @checked
@@ -41,15 +48,67 @@ def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[byt
     """
     path = local_path(path)
     with _explained(path), _unfinished(path) as temporary:
-        with temporary.open("wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, content)
         os.replace(temporary, path)
     return path
+
+
+@checked
+def write_together(folder: str | os.PathLike, contents: Mapping[str, bytes | str]) -> Path:
+    """Write files of a folder that mean something only together: all are the new ones, or all are as they were.
+
+    All are written under other names and flushed before the first is renamed; an error or an interruption puts the
+    old ones back. Should the process be killed between two renames, the last file is not there: name last the one
+    that a reader opens first, and old files never pass for parts of the new whole. Other files stay.
+
+    Args:
+        folder: where, made if missing; `~` is the home folder.
+        contents: name -> bytes, or text (written as UTF-8); at least one.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: no contents.
+        OSError: the folder or a file cannot be written; says which, why, and that nothing was changed.
+    """
+    require(len(contents) > 0, "contents is empty: name at least one file")
+    folder, (*others, last) = local_path(folder), contents
+    for name in contents:
+        with _explained(folder / name):
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with _explained(folder), _unfinished(folder / last) as temporary:
+        new, old = temporary.parent / "new", temporary.parent / "old"
+        for place in (new, old):
+            place.mkdir()
+        for name, content in contents.items():
+            _write(new / name, content)
+        try:
+            for name in (last, *others):
+                if os.path.lexists(folder / name):
+                    os.replace(folder / name, old / name)
+            for name in (*others, last):
+                os.replace(new / name, folder / name)
+        except BaseException:
+            for name in (*others, last):
+                if os.path.lexists(old / name):
+                    os.replace(old / name, folder / name)
+                elif not (new / name).exists():  # it went to a name that was free
+                    (folder / name).unlink()
+            raise
+    return folder
+
+
+def _write(path: Path, content: bytes | str | Callable[[IO[bytes]], Any]) -> None:
+    """Write a file and flush it to the disk."""
+    with path.open("wb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @checked

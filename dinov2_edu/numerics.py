@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -46,12 +48,13 @@ def torch_defaults() -> Iterator[None]:
 
 @checked
 def best_precision(device: torch.device | str) -> str:
-    """Half precision where the chip has units for it, else float32.
+    """Half precision where the chip gains by it, else float32.
 
-    bfloat16 on GPUs since Ampere and on CPUs with AVX512-BF16 or AMX; float16, which the official evaluation
-    uses, on the GPUs before (Volta, Turing: Colab's T4). Elsewhere half precision would be emulated, more
-    slowly than float32 is computed: on a CPU with AVX2 alone bfloat16 takes several times as long. Apple's
-    GPUs get float32, as nobody has measured the other.
+    bfloat16 on GPUs since Ampere, and on CPUs with AVX512-BF16 or AMX on which a matrix product is faster in it: that
+    is measured once, in a few hundredths of a second, because units differ (on a chip with AVX512-BF16 and without AMX
+    it took twice as long as in float32). float16, which the official evaluation uses, on
+    the GPUs before (Volta, Turing: Colab's T4). Elsewhere half precision would be emulated: on a CPU with AVX2 alone
+    bfloat16 takes several times as long. Apple's GPUs get float32, as nobody has measured the other.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -60,8 +63,23 @@ def best_precision(device: torch.device | str) -> str:
     probes = [
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     ]
-    fast = device.type == "cpu" and any(probe is not None and probe() for probe in probes)
-    return "bfloat16" if fast else "float32"
+    able = device.type == "cpu" and any(probe is not None and probe() for probe in probes)
+    return "bfloat16" if able and _bfloat16_is_faster() else "float32"
+
+
+@cache
+@torch_defaults()
+def _bfloat16_is_faster() -> bool:
+    """Whether a matrix product on this CPU takes less time in bfloat16 than in float32."""
+    times = []
+    for dtype in (torch.bfloat16, torch.float32):
+        matrix, tries = torch.ones(512, 512, dtype=dtype), []
+        for _ in range(6):  # the first one warms up; other programs can only add to a time
+            start = perf_counter()
+            torch.nn.functional.linear(matrix, matrix)
+            tries.append(perf_counter() - start)
+        times.append(min(tries))
+    return times[0] < times[1]
 
 
 def checksum(value: Any) -> str:

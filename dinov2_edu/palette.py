@@ -23,10 +23,13 @@ PALETTE = {
 """Role to colour, as a hex string."""
 
 CARD = "#fbfbfa"
-"""Background of a matplotlib figure: light in both themes, so that a photo's colours stay its own."""
+"""Background of a matplotlib figure."""
 
 INK = "#24292f"
 """Text and axes on `CARD`."""
+
+DARK_CARD, DARK_INK = "#1d2125", "#e8eaed"
+"""What `CARD` and `INK` become on a page's dark theme."""
 
 CYCLE = ("#332288", "#2f8f80", "#882255", "#86862a", "#c25a68", "#55606e")
 """Colours of series without a role, in the order they are handed out; readable on `CARD` only."""

@@ -6,40 +6,74 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch
 from tiny_training import TINY
 
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import ablations, commands
-from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES, ablation_run, load_runs, record
+from dinov2_edu.experiments.ablations import (
+    ALL,
+    EXPERIMENTS,
+    REPAIRS,
+    STAGES,
+    ablation_run,
+    load_runs,
+    load_seeds,
+    record,
+)
+from dinov2_edu.training import build_state, start_from
 from dinov2_edu.training import loop as training_loop
 from dinov2_edu.training.config import TrainConfig
 
 VERDICTS = {
-    "healthy": "learning",
-    "no_centering": "one prototype",
-    "no_sharpening": "uniform",
-    "no_ema": "learning",
-    "no_multicrop": "learning",
-    "no_koleo": "learning",  # what it learns is worthless: the chapter says so
-    "stage_dino": "uniform",
-    "stage_ibot": "uniform",
-    "stage_koleo": "constant",
-    "full": "learning",
+    "healthy": {"learning"},
+    "no_centering": {"one prototype"},
+    "no_sharpening": {"plateau"},
+    "no_ema": {"learning"},
+    "no_multicrop": {"learning"},
+    "no_koleo": {"learning"},  # what it learns is worthless: the chapter says so
+    "stage_dino": {"uniform", "learning"},
+    "stage_ibot": {"uniform", "learning"},
+    "stage_koleo": {"uniform", "constant"},
+    "repair_centering": {"learning"},
+    "repair_sharpening": {"plateau"},
+    "repair_koleo": {"learning"},
+    "heads_centering": {"learning"},
+    "heads_sharpening": {"learning"},
+    "heads_koleo": {"learning"},
+    "full": {"learning"},
+    "dino_tuned": {"learning"},
 }
+RECORDED = [(name, seed) for name, experiment in ALL.items() for seed in experiment.seeds]
 
 
 def test_the_diagnosis_names_every_recorded_run():
-    assert {name: run.diagnosis.name for name, run in load_runs(STAGES | EXPERIMENTS).items()} == VERDICTS
+    found = {name: {run.diagnosis.name for run in runs} for name, runs in load_seeds(ALL).items()}
+    assert found == VERDICTS
 
 
-@pytest.mark.parametrize("name", STAGES | EXPERIMENTS)
-def test_a_recorded_run_is_whole_and_was_made_by_todays_config(name):
-    run = load_runs([name])[name]
-    assert TrainConfig.from_dict(run.config) == (STAGES | EXPERIMENTS)[name].change(ablation_run())
+def test_every_run_has_all_its_seeds():
+    assert {name: len(runs) for name, runs in load_seeds(ALL).items()} == {
+        name: len(experiment.seeds) for name, experiment in ALL.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "seed"), RECORDED)
+def test_a_recorded_run_is_whole_and_was_made_by_todays_config(name, seed):
+    run = load_runs([name], seed=seed)[name]
+    assert TrainConfig.from_dict(run.config) == replace(ALL[name].change(ablation_run()), seed=seed)
     steps = run.config["steps"]
     assert run.history["step"][-1] == run.history["knn_step"][-1] == steps
     assert {len(values) for key, values in run.history.items() if not key.startswith("knn")} == {steps // 10}
-    assert len(run.features) == len(run.labels) == ablations.N_FEATURES
+    assert len(run.features) == len(run.labels) == (0 if seed else ablations.N_FEATURES)
+
+
+def test_what_chapter_07_says_of_the_recorded_runs():
+    """Its sentences about them are prose; these are the numbers that they rest on."""
+    knn = {name: [run.history["knn"][-1] for run in runs] for name, runs in load_seeds(ALL).items()}
+    assert max(knn["stage_dino"] + knn["stage_ibot"] + knn["stage_koleo"]) < 0.29 < min(knn["healthy"])
+    assert min(knn["healthy"]) > max(knn["no_multicrop"]) > max(knn["no_sharpening"]) > max(knn["no_koleo"])
+    assert 0.4 < knn["dino_tuned"][0] < 0.5 < 0.85 < knn["full"][0]
 
 
 def test_each_experiment_takes_one_thing_away():
@@ -54,7 +88,41 @@ def test_each_experiment_takes_one_thing_away():
 def test_stages_add_one_part_each():
     configs = [vars(experiment.change(ablation_run())) for experiment in STAGES.values()]
     added = [[key for key in before if before[key] != after[key]] for before, after in pairwise(configs)]
-    assert added == [["ibot_weight"], ["koleo_weight"], ["targets"], ["steps"]]
+    assert added == [["ibot_weight"], ["koleo_weight"], ["targets"]]
+
+
+def test_a_repair_goes_on_from_the_broken_networks_with_nothing_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ablations, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
+    )
+    seen = []
+    monkeypatch.setattr(
+        ablations, "start_from", lambda broken, config: seen.append(broken) or start_from(broken, config)
+    )
+    run = record("repair_koleo", replace(TINY, steps=8), tmp_path, seed=3)
+    broken = seen[0]
+    assert (broken.config.koleo_weight, broken.config.seed, broken.step) == (0.0, 3, 8)
+    assert TrainConfig.from_dict(run.config) == replace(TINY, steps=8, seed=3)
+    assert run.history["step"][-1] == 8 and (tmp_path / "repair_koleo.3.json").is_file()
+    assert record("heads_koleo", replace(TINY, steps=8), tmp_path, seed=3).history != run.history
+    assert load_runs(["repair_koleo"], seed=3, folder=tmp_path)["repair_koleo"].history == run.history
+    assert {experiment.after for experiment in REPAIRS.values()} <= set(EXPERIMENTS)
+
+
+def test_fresh_heads_are_the_same_in_both_networks_and_the_backbones_stay():
+    state = build_state(TINY)
+    student, teacher = (
+        {k: v.clone() for k, v in n.state_dict().items()} for n in (state.student_network, state.teacher)
+    )
+    ablations._renew_heads(state)
+    for network, before in ((state.student_network, student), (state.teacher, teacher)):
+        for name, weight in network.state_dict().items():
+            drawn = weight.ndim == 2 and not name.startswith("backbone.") and not name.endswith("weight_g")
+            assert torch.equal(weight, before[name]) != drawn, name
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(state.student_network.parameters(), state.teacher.parameters(), strict=True)
+    )
 
 
 def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
@@ -68,7 +136,7 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     assert TrainConfig.from_dict(again.config) == TrainConfig.from_dict(first.config)
     assert first.config["koleo_weight"] == 0.0 and "koleo" not in first.history
     before = (tmp_path / "no_koleo.json").stat().st_mtime_ns
-    assert commands.main(["ablations", "--folder", str(tmp_path), "--only", "no_koleo"]) == 0
+    assert commands.main(["ablations", "--folder", str(tmp_path), "--only", "no_koleo", "--seed", "0"]) == 0
     assert (tmp_path / "no_koleo.json").stat().st_mtime_ns == before
     assert "k-NN" in capsys.readouterr().out
     # Its own length gives way too.
@@ -84,10 +152,10 @@ def test_an_interrupted_run_is_not_recorded(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablations, "ablation_run", lambda: replace(TINY, steps=8))
     step = training_loop.train_step
 
-    def interrupted_step(state, batch, generator):
+    def interrupted_step(state, batch, generator, *rest):
         if state.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(state, batch, generator)
+        return step(state, batch, generator, *rest)
 
     monkeypatch.setattr(training_loop, "train_step", interrupted_step)
     assert commands.main(["ablations", "--folder", str(tmp_path)]) == commands.INTERRUPTED

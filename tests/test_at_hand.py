@@ -15,6 +15,7 @@ import torch
 from jupyter_cache import get_cache
 
 from dinov2_edu.data import cifar
+from dinov2_edu.features.recordings import MANIFEST, recordings_folder
 from dinov2_edu.weights import WEIGHTS
 from tools import at_hand as room
 from tools import book_extension
@@ -189,3 +190,26 @@ def test_the_chapters_ask_for_what_they_load():
     codes = {path.stem: python_of(json.loads(path.read_text("utf-8"))) for path in root.glob("*.ipynb")}
     asking = {name for name, code in codes.items() if official_names(code)}
     assert asking >= {"03_vit", "08_cifar10_probe", "09_features"} and "01_crops" not in asking
+
+
+@pytest.mark.parametrize("call", ["recorded_photos(networks)", "recorded_study()", "rows.recorded_cifar10()"])
+def test_recordings_count_where_a_notebook_shows_them_by_their_content(server, call):
+    assert at_hand(call, network=True) == {}
+    path = recordings_folder() / MANIFEST
+    path.parent.mkdir(parents=True)
+    path.write_text("one")
+    before = at_hand(call, network=False)
+    path.write_text("two")
+    assert list(before) == ["recordings"] and at_hand(call, network=False) != before
+    assert at_hand("x = 1", network=True) == {} and server.asked == []
+
+
+def test_the_chapters_that_show_recordings_are_made_anew_with_them(server):
+    root = Path(__file__).parents[1] / "notebooks"
+    path = recordings_folder() / MANIFEST
+    codes = {path.stem: python_of(json.loads(path.read_text("utf-8"))) for path in root.glob("*.ipynb")}
+    showing = {name for name, code in codes.items() if "experiments.recorded_rows import" in code}
+    assert showing >= {"03_vit", "08_cifar10_probe", "09_features"}
+    path.parent.mkdir(parents=True)
+    path.write_text("one")
+    assert {name for name, code in codes.items() if "recordings" in at_hand(code, network=False)} == showing

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinov2_edu.data import CIFAR10_CLASSES, cache_dir, load_cifar10
 from dinov2_edu.experiments import commands, parsers
-from dinov2_edu.experiments.ablations import EXPERIMENTS, STAGES
+from dinov2_edu.experiments.ablations import ALL
 from dinov2_edu.experiments.presets import PRESETS
 from dinov2_edu.features import ExtractOptions, extract_features
 from dinov2_edu.probe import PROTOCOLS
@@ -43,7 +43,7 @@ def test_the_list_names_every_command_with_what_it_does(capsys):
 
 def test_choices_that_stand_without_torch_are_those_with_it():
     assert sorted(PRESETS) == list(parsers.PRESET_NAMES)
-    assert set(EXPERIMENTS | STAGES) == set(parsers.RUN_NAMES)
+    assert set(ALL) == set(parsers.RUN_NAMES)
     assert PROTOCOLS == parsers.PROTOCOL_NAMES
 
 
@@ -71,6 +71,20 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         commands.main(["cache"])
 
 
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_a_stopped_command_promises_no_more_than_it_keeps(name, monkeypatch, capsys):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"dinov2_edu.experiments.{name}.run", stopped)
+    monkeypatch.setattr(commands, "parse", lambda *_: None)
+    assert commands.main([name]) == commands.INTERRUPTED
+    said = capsys.readouterr().err
+    keeping = {"train", "released", "ablations", "probe", "study", "features", "recordings"}
+    assert ("goes on" in said) == (name in keeping) and ("begins anew" in said or "from here" in said)
+    assert set(commands.GOES_ON) == keeping
+
+
 def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
     assert commands.main(["cache"]) == 0 and "it is empty" in capsys.readouterr().out
@@ -93,6 +107,23 @@ def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, c
     assert [path.name for path in cache_dir().iterdir()] == ["thesis"]
     again = load_cifar10("train", root=tmp_path / "pictures")
     assert torch.equal(again.images, pictures.images)
+
+
+def test_recordings_outlive_the_clearing_of_the_cache(tmp_path, monkeypatch, capsys):
+    """They are made with the official weights, in hours; what else is there comes back by itself."""
+    monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path))
+    for name in ("features", "recordings"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(bytes(200_000))
+    assert commands.main(["cache"]) == 0
+    out = capsys.readouterr().out
+    assert "recordings: 0.2 MB" in out and "--clear removes them" in out and "recordings excepted" in out
+    assert commands.main(["cache", "--clear"]) == 0
+    out = capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["recordings"]
+    assert (tmp_path / "recordings" / "file").is_file()
+    assert "recordings stay" in out and str(tmp_path / "recordings") in out
+    assert commands.main(["cache", "--clear"]) == 0 and "removed" not in capsys.readouterr().out
 
 
 def make_pictures(folder):

@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import http.server
+import itertools
 import json
 import lzma
 import os
@@ -41,6 +42,7 @@ from dinov2_edu.data import (
     sample_image,
     store,
 )
+from dinov2_edu.data.imageset import even_rows
 
 REAL_CIFAR10 = os.environ.get("DINOV2_EDU_CIFAR10")  # read before the fixture below hides it
 FOLDERS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -775,3 +777,12 @@ def test_an_unknown_or_missing_photo_is_refused(monkeypatch):
         monkeypatch.setattr(pictures, "find_spec", absent)
         with pytest.raises(DataUnavailable, match="reinstall sklearn"):
             sample_image("china")
+
+
+@pytest.mark.parametrize(("total", "count"), [(10, 3), (10, 10), (3, 7), (1000, 999), (5, 0), (0, 4)])
+def test_even_rows_rise_by_steps_that_differ_by_one_at_most(total, count):
+    rows = even_rows(total, count).tolist()
+    assert len(rows) == min(total, count) and all(0 <= row < total for row in rows)
+    steps = {after - before for before, after in itertools.pairwise(rows)}
+    assert not steps or (min(steps) >= 1 and max(steps) - min(steps) <= 1)
+    assert not rows or (rows[0] == 0 and total - rows[-1] <= max(steps, default=total) + 1)

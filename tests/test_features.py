@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -62,13 +63,35 @@ def test_half_precision_keeps_the_direction(model, pictures):
 
 
 @pytest.mark.parametrize(
-    ("bf16", "amx", "wanted"),
-    [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
+    ("bf16", "amx", "faster", "wanted"),
+    [
+        (True, False, True, "bfloat16"),
+        (False, True, True, "bfloat16"),
+        (True, True, False, "float32"),  # units at half the rate are worse than none
+        (False, False, True, "float32"),  # never measured: emulated
+    ],
 )
-def test_precision_follows_the_chip(monkeypatch, bf16, amx, wanted):
+def test_precision_follows_the_chip(monkeypatch, bf16, amx, faster, wanted):
+    monkeypatch.setattr(numerics, "_bfloat16_is_faster", lambda: faster)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     assert numerics.best_precision(torch.device("cpu")) == wanted
+
+
+@pytest.mark.parametrize("slower", [torch.float32, torch.bfloat16])
+def test_the_faster_matrix_product_is_found(monkeypatch, slower):
+    """Whatever this chip has: a product that waits is the slower one."""
+    linear = torch.nn.functional.linear
+
+    def waiting(a, b):
+        if a.dtype == slower:
+            time.sleep(0.1)
+        return linear(a, b)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", waiting)
+    numerics._bfloat16_is_faster.cache_clear()
+    assert numerics._bfloat16_is_faster() == (slower == torch.float32)
+    numerics._bfloat16_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dinov2_edu import files
-from dinov2_edu.files import local_path, write_whole
+from dinov2_edu.files import last_name, local_path, write_together, write_whole
 
 
 def names(folder):
@@ -57,6 +57,64 @@ write_whole(sys.argv[1], dies)
     assert names(tmp_path) == ["a"]
 
 
+def contents(folder):
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+@pytest.mark.parametrize("had", [(), ("a", "b", "c"), ("a",), ("c",)])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path, monkeypatch, had, error):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    for name in (*had, "other"):
+        (folder / name).write_text("old")
+    before, rename = contents(folder), os.replace
+    new = {"a": b"1", "b": "2", "c": "3"}
+    for renames in range(len(had) + 3):
+        left = iter(range(renames))
+
+        def breaks(source, target, left=left):
+            if next(left, None) is None:
+                monkeypatch.setattr(os, "replace", rename)
+                raise error
+            rename(source, target)
+
+        monkeypatch.setattr(os, "replace", breaks)
+        with pytest.raises(type(error)):
+            write_together(folder, new)
+        assert contents(folder) == before
+    assert write_together(folder, new) == folder
+    assert contents(folder) == {"a": b"1", "b": b"2", "c": b"3", "other": b"old"}
+
+
+def test_killed_between_two_renames_the_last_file_is_not_there(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("old")
+    code = """
+import os, signal, sys
+from dinov2_edu.files import write_together
+rename, left = os.replace, [None] * int(sys.argv[2])
+def dies(source, target):
+    if not left: os.kill(os.getpid(), signal.SIGKILL)
+    left.pop(); rename(source, target)
+os.replace = dies
+write_together(sys.argv[1], dict.fromkeys("abc", "new"))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), "4"], check=False)
+    found = {name for name in "abc" if (tmp_path / name).exists()}
+    assert found == {"a"} and (tmp_path / "a").read_text() == "new"
+
+
+@pytest.mark.bad_input
+def test_a_folder_in_the_place_of_a_file_stays(tmp_path):
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"could not write .*b: .*Nothing was changed"):
+        write_together(tmp_path, {"a": "1", "b": "2"})
+    assert names(tmp_path) == ["b"] and (tmp_path / "b" / "deep").is_dir()
+    with pytest.raises(ValueError, match="contents is empty: name at least one file"):
+        write_together(tmp_path, {})
+
+
 def test_names_that_look_like_patterns_are_names(tmp_path):
     write_whole(tmp_path / "[a]*", b"1")
     write_whole(tmp_path / "[a]*", b"2")
@@ -98,3 +156,12 @@ def test_a_file_in_the_way_of_a_folder_is_said(tmp_path):
     write_whole(tmp_path / "a", b"")
     with pytest.raises(OSError, match=r"could not write .*a/b: .*see who owns"):
         write_whole(tmp_path / "a" / "b", b"")
+
+
+def test_what_a_path_is_called(tmp_path, monkeypatch):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    monkeypatch.chdir(tmp_path / "deep")
+    named = {".": "deep", "..": tmp_path.name, "a/b.png": "b.png", "a/..": "deep", "/": os.path.abspath("/")}
+    assert {path: last_name(path) for path in named} == named
+    assert last_name(tmp_path / "link") == "link"

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image, ImageFont
@@ -202,15 +203,29 @@ def test_images_with_too_few_labels_are_refused(photo):
         pictures.plot_images([])
 
 
-def test_attention_covers_the_whole_photo(photo, draws):
-    maps = draws.random((4, 4, 6))
+def test_maps_of_attention_lie_beside_the_photo_on_one_scale_of_even_shares(photo, draws):
+    maps = draws.random((4, 4, 6)) + 0.3
+    maps[1] *= 100  # what a map sums to is of no account
+    maps[2] = 1.0
+    maps[3, 0, 0] = -5.0
     drawing = pictures.plot_attention(photo, maps)
-    assert titles(drawing) == ["the photo", "head 1", "head 2", "head 3", "head 4"]
-    for axes, values in zip(drawing.axes[1:5], maps, strict=True):
-        ground, veil = axes.images
-        assert veil.get_extent() == list(ground.get_extent())
-        np.testing.assert_array_equal(veil.get_array(), values)
-        assert veil.norm.vmin == 0
+    shares = maps / np.abs(maps).mean(axis=(1, 2), keepdims=True)
+    peaks = [f"head {i + 1}\nup to {one.max():.1f}" for i, one in enumerate(shares)]
+    assert titles(drawing) == ["the photo", *peaks] and peaks[2] == "head 3\nup to 1.0"
+    (ground,) = drawing.axes[0].images
+    for axes, values in zip(drawing.axes[1:5], shares, strict=True):
+        (drawn,) = axes.images
+        assert list(drawn.get_extent()) == list(ground.get_extent())
+        np.testing.assert_allclose(2.0 ** drawn.get_array(), values.clip(0.25))
+        assert (drawn.norm.vmin, drawn.norm.vmax) == (-2, 5)
+
+
+def test_the_scale_of_token_grids_is_that_of_the_pages():
+    script = (ROOT / "dinov2_edu" / "widgets" / "_tokens.js").read_text("utf-8")
+    stops = re.findall(r'"(#\w{6})"', script.partition("STOPS = [")[2].partition("]")[0])
+    drawn = pictures.ATTENTION_COLOURS(np.linspace(0, 1, len(stops)))[:, :3]
+    np.testing.assert_allclose(drawn, [to_rgb(colour) for colour in stops], atol=0.01)  # of 256 steps
+    assert f"DOUBLINGS = [{', '.join(map(str, pictures.DOUBLINGS))}]" in script
 
 
 def test_attention_that_is_no_grid_is_refused(photo):
@@ -394,6 +409,11 @@ def test_charts_with_the_same_names_share_one_legend_and_one_scale():
     assert drawing.axes[0].get_ylim() == drawing.axes[1].get_ylim()
     assert [text.get_text() for text in drawing.legends[0].get_texts()] == ["one", "two"]
     assert all(axes.get_legend() is None for axes in drawing.axes)
+    apart = panels.plot_panels(
+        {"a": both, "b": {"one": [500, 600], "two": [7, 8]}}, x_label="step", one_scale=False
+    )
+    low, high = (axes.get_ylim() for axes in apart.axes[:2])
+    assert len(apart.legends) == 1 and low[1] < 100 < high[1]
     mixed = panels.plot_panels({"a": both, "b": {"one": [1, 2], "three": [1, 2]}}, x_label="step")
     assert not mixed.legends and all(axes.get_legend() for axes in mixed.axes)
     assert not panels.plot_panels({"a": {"one": [1, 2]}}, x_label="step", levels={"ln K": 1}).legends

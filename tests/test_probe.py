@@ -578,6 +578,7 @@ def test_command_on_own_folders(at_hand, capsys, tmp_path):
         (["--layers", "0"], "argument --layers: must be at least 1"),
         (["--layers", "3"], "--layers must lie in 1 to 2 with toy, got 3"),
         (["--c", "-1"], "--c takes finite numbers above 0"),
+        (["--c", "1", "--all-c"], "--c and --all-c both name the values of C"),
     ],
 )
 def test_command_refuses_with_a_sentence(at_hand, arguments, message, capsys):

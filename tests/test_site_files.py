@@ -1,5 +1,6 @@
 """What the finished site has beside its pages: icons, the page for wrong addresses, the offline copy."""
 
+import base64
 import json
 import re
 import zipfile
@@ -19,6 +20,7 @@ from tools.site_files import (
     only_icons,
     pack,
     scripts_last,
+    stills_apart,
 )
 
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
@@ -117,3 +119,17 @@ def test_what_the_builder_leaves_is_not_packed(tmp_path, name):
     pack(tmp_path, tmp_path / "site.zip")
     with zipfile.ZipFile(tmp_path / "site.zip") as packed:
         assert packed.namelist() == []
+
+
+def test_the_stills_of_a_page_become_files(tmp_path):
+    still = '<figure class="dv2-still" style="display:none"><img %salt="a cat"></figure>'
+    other = f'<img src="data:image/png;base64,{base64.b64encode(b"other").decode()}">'
+    pictures = [b"first", b"second", b"first"]
+    page = "".join(
+        still % f'src="data:image/png;base64,{base64.b64encode(one).decode()}" ' for one in pictures
+    )
+    made = stills_apart(page + other, tmp_path / "_images", "../")
+    names = re.findall(r'<img loading="lazy" src="\.\./_images/(still-[0-9a-f]{16}\.png)" alt="a cat">', made)
+    assert [(tmp_path / "_images" / name).read_bytes() for name in names] == pictures
+    assert len({*names}) == 2 and made.endswith(other)
+    assert stills_apart(made, tmp_path / "_images", "../") == made

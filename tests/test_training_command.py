@@ -154,6 +154,7 @@ def test_an_interrupted_command_is_told_and_keeps_its_run(tmp_path, tiny_world, 
     monkeypatch.setattr(train_command, "FitOptions", partial(FitOptions, log_every=1))
     assert train("cifar10", tmp_path) == commands.INTERRUPTED
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 2
+    assert "the same command goes on from here" in capsys.readouterr().err
     monkeypatch.setattr(train_command, "load_cifar10", lambda split: interrupt(SimpleNamespace(step=2)))
     assert train("cifar10", tmp_path) == commands.INTERRUPTED
     assert "the same command goes on from here" in capsys.readouterr().err

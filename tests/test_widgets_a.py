@@ -16,6 +16,7 @@ from dinov2_edu.widgets import _base
 from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.cost import CostWidget
 from dinov2_edu.widgets.crops import CropsWidget
+from dinov2_edu.widgets.doctor import DoctorWidget
 from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
@@ -25,12 +26,14 @@ from dinov2_edu.widgets.scores import ScoresWidget
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (300, 900, 3), dtype=np.uint8)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><circle r="2"/></svg>'
+HISTORY = {"config": {"n_prototypes": 32}, "history": {"step": [1, 2], "loss": [3.5, float("nan")]}}
 WIDGETS = {
     "crops": lambda **more: CropsWidget(PHOTO, **more),
     "masks": lambda **more: MasksWidget(PHOTO, **more),
     "losses": lambda **more: LossesWidget(**more),
     "ema": lambda **more: EmaWidget(**more),
     "cost": lambda **more: CostWidget(**more),
+    "doctor": lambda **more: DoctorWidget({"short": HISTORY, "bare": "step,loss\n1,2\n"}, **more),
     "scores": lambda **more: ScoresWidget(**more),
     "learns": lambda **more: LearnsWidget(**more),
     "agree": lambda **more: AgreeWidget({"a": PHOTO, "b": PHOTO}, **more),
@@ -168,6 +171,14 @@ def test_logits_arrive_as_given():
     for sent, given in ((widget.teacher_logits, teacher), (widget.student_logits, teacher + 1)):
         np.testing.assert_array_equal(np.frombuffer(sent, "<f4").reshape(4, 5), given.astype("f4"))
     assert widget.n_prototypes == 5
+
+
+def test_logs_of_the_doctor_arrive_as_text_and_the_first_is_shown():
+    widget = DoctorWidget({"mine": HISTORY | {"features": [[0.1]]}, "other": "step,loss\n1,2\n"})
+    assert widget.sample == "mine" and widget.samples["other"] == "step,loss\n1,2\n"
+    assert "NaN" in widget.samples["mine"] and "features" not in widget.samples["mine"]
+    assert widget.words["states"]["unknown"][0] == "I don't know"
+    assert DoctorWidget().sample == ""
 
 
 def test_widgets_do_not_load_torch():

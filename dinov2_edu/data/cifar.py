@@ -13,7 +13,7 @@ import torch
 
 from dinov2_edu.data.archives import members
 from dinov2_edu.data.download import NotFetched, fetch
-from dinov2_edu.data.imageset import DataUnavailable, ImageSet
+from dinov2_edu.data.imageset import DataUnavailable, ImageSet, even_rows
 from dinov2_edu.data.patterns import patterns10
 from dinov2_edu.data.picture_files import SPLITS, find_source, read_picture_files
 from dinov2_edu.data.remote import RemoteFile, cache_dir, mirrored, shown
@@ -162,4 +162,4 @@ def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
     if n is None:
         return data
     require(n <= len(data), f"{data.name} has {len(data)} pictures, asked for {n}")
-    return data.subset(torch.arange(n) * len(data) // n)
+    return data.subset(even_rows(len(data), n))

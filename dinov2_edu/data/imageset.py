@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from dinov2_edu.door import checked, describe, require
+from dinov2_edu.door import check_at_least, checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, Labels, check_images
 
@@ -69,3 +70,16 @@ class ImageSet:
         require(0 <= low and high < n, f"indices must lie in 0 to {n - 1}, got {low} to {high}")
         name = self.name if len(chosen) == n else f"{self.name}, {len(chosen):,} of {n:,} pictures"
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], name=name)
+
+
+@checked
+def even_rows(total: int, count: int) -> Int[Tensor, " n"]:
+    """Rows at even distances, all of them where no more are there: of what is sorted by class, an even share of each.
+
+    Args:
+        total: how many rows there are.
+        count: how many are wanted.
+    """
+    check_at_least(0, total=total, count=count)
+    count = min(count, total)
+    return torch.arange(count) * total // max(count, 1)

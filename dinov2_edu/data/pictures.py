@@ -87,3 +87,28 @@ def sample_image(name: str = "china") -> Image.Image:
         f"the sample photo {name!r} ships with {sample.package} as {sample.file}, which is not there: "
         f"reinstall {sample.package}, or give the path of a picture of your own"
     )
+
+
+SAMPLE_SQUARES: dict[str, tuple[str, int, int, int]] = {
+    "pagoda": ("china", 10, 0, 427),
+    "closer": ("china", 70, 30, 260),
+    "flower": ("flower", 95, 0, 427),
+    "portrait": ("hopper", 0, 40, 512),
+}
+"""Squares of the sample photos by name: photo, left, top, side in its pixels. The second lies within the first."""
+
+
+@checked
+def sample_square(name: str = "pagoda") -> Image.Image:
+    """Cut a square out of a sample photo and resize it to 448 x 448 pixels.
+
+    Args:
+        name: a key of `SAMPLE_SQUARES`.
+
+    Raises:
+        ValueError: no square has this name.
+        DataUnavailable: as `sample_image`.
+    """
+    require(name in SAMPLE_SQUARES, f"there is no square {name!r}, only {', '.join(SAMPLE_SQUARES)}")
+    photo, left, top, side = SAMPLE_SQUARES[name]
+    return sample_image(photo).crop((left, top, left + side, top + side)).resize((448, 448))

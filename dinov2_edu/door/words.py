@@ -48,7 +48,10 @@ _AXES = {
     "c": "channels",
 }
 _AXES |= {"m": "rows"}
-_KINDS = (("bool", "bool"), ("int64", "integer"), ("uint8", "uint8"), ("float16", "floating-point"))
+_KINDS = (
+    *(("bool", "bool"), ("int64", "integer"), ("uint8", "uint8"), ("int8", "int8")),
+    ("float16", "floating-point"),
+)
 
 
 def describe(value: Any) -> str:

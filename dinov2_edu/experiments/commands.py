@@ -8,12 +8,45 @@ import sys
 from dinov2_edu.experiments import parsers
 
 COMMANDS = {
-    name: getattr(parsers, name) for name in ("train", "ablations", "publish", "probe", "study", "cache")
+    name: getattr(parsers, name)
+    for name in (
+        "train",
+        "doctor",
+        "ablations",
+        "released",
+        "publish",
+        "probe",
+        "study",
+        "dense",
+        "features",
+        "export",
+        "recordings",
+        "cache",
+    )
 }
 """Name -> what declares its options, whose docstring says in a line what the command does.
 
 The module of that name does the work: its `run(options)` returns None or an exit status.
 """
+
+_FROM_HERE = "the same command goes on from here"
+_FINISHED_STAY = "the same command goes on: what it had finished is kept, what it was at begins anew"
+_ANEW = "nothing is kept on the way: the same command begins anew"
+GOES_ON = {
+    **dict.fromkeys(("train", "probe", "study", "features"), _FROM_HERE),
+    **dict.fromkeys(("ablations", "recordings"), _FINISHED_STAY),
+    "released": "the same command goes on: the teacher from here, a student or a last phase from its own beginning",
+}
+"""Name -> what is true when it is run again after Ctrl-C; a command that is not here begins anew."""
+
+IN_COMMANDS = {
+    "skip_unreadable": (
+        ", or skip it with on_error='skip'",
+        "; or go on without it and its like, by --skip-unreadable",
+    ),
+    "precision": ("precision='float32'", "--precision float32"),
+}
+"""An option of commands -> what an error advises in Python, and the same to whoever typed the command."""
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
@@ -55,15 +88,25 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if "torch" not in sys.modules:
             say("loading torch")
-        return importlib.import_module(f"dinov2_edu.experiments.{name}").run(options) or 0
+        status = importlib.import_module(f"dinov2_edu.experiments.{name}").run(options) or 0
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+        status = INTERRUPTED
     except Exception as error:
         if not expected(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_commands(str(error), options)}", file=sys.stderr)
         return 2
+    if status == INTERRUPTED:
+        say(f"stopped; {GOES_ON.get(name, _ANEW)}")
+    return status
+
+
+def in_commands(sentence: str, options: argparse.Namespace) -> str:
+    """An error's sentence with its advice in the options that this command has."""
+    for name, (python, option) in IN_COMMANDS.items():
+        if hasattr(options, name):
+            sentence = sentence.replace(python, option)
+    return sentence
 
 
 def expected(error: Exception) -> bool:

@@ -4,10 +4,13 @@ import argparse
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dinov2_edu.data import cache_dir, cifar10_or_patterns
+from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.door import require
-from dinov2_edu.features import ExtractOptions
+from dinov2_edu.experiments.own import labelled_halves, say_list
+from dinov2_edu.features import OFFICIAL_EVAL, ExtractOptions
 from dinov2_edu.features.sources import as_pictures
 from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID
 from dinov2_edu.weights import LoadedBackbone, available_backbone, load_backbone
@@ -37,8 +40,11 @@ def c_grid_of(options: argparse.Namespace) -> tuple[float, ...]:
     """The values of C to choose from.
 
     Raises:
-        ValueError: one that is not above 0.
+        ValueError: one that is not above 0, or `--all-c` beside them.
     """
+    require(
+        not (options.c and options.all_c), "--c and --all-c both name the values of C: give one of the two"
+    )
     for c in options.c or ():
         require(0 < c < float("inf"), f"--c takes finite numbers above 0, got {c}")
     return C_GRID if options.all_c else tuple(options.c or SHORT_C_GRID)
@@ -63,9 +69,23 @@ def check_size(size: int, backbone: LoadedBackbone, option: str) -> None:
 def pictures_of(options: argparse.Namespace) -> tuple[Any, Any]:
     """Training and test pictures with labels.
 
+    Test pictures of a class that no training picture has, as a small class or a small `--limit` leaves them, are left
+    out and named.
+
     Raises:
-        ValueError: one folder without the other, or two of different classes.
+        ValueError: one folder without the other, two of different classes, `--data` beside them, or fewer than two
+            classes are left.
     """
+    train, test = _given_pictures(options)
+    return train, _answerable(train, test)
+
+
+def _given_pictures(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Training and test pictures as the options name them."""
+    if options.data is not None:
+        alone = options.train is None and options.test is None
+        require(alone, "--data holds out its own test pictures: leave out --train and --test")
+        return labelled_halves(options.data, options.limit)
     given = options.train is None, options.test is None
     require(given[0] == given[1], "--train and --test go together: give both or neither")
     if options.train is None:
@@ -79,6 +99,31 @@ def pictures_of(options: argparse.Namespace) -> tuple[Any, Any]:
     return train, test
 
 
+def _answerable(train: Any, test: Any) -> Any:
+    """The test pictures whose class some training picture has; the others are named, before any work is done."""
+    known = torch.isin(test.labels, train.labels)
+    _check_two_classes(train.labels, train.name)
+    if bool(known.all()):
+        return test
+    lost = (~known).nonzero()[:, 0].tolist()
+    names = as_pictures(test)
+    say_list(
+        "left out, because no picture of their class is there to learn from",
+        (f"{names.name_of(row)} ({test.class_names[test.labels[row]]})" for row in lost),
+    )
+    _check_two_classes(test.labels[known], test.name)
+    return test.subset(known.nonzero()[:, 0])
+
+
+def _check_two_classes(labels: Tensor, name: str) -> None:
+    n_left = len(labels.unique())
+    require(
+        n_left >= 2,
+        f"{name}: {n_left} of its classes have a picture to learn from, and a probe needs two: "
+        "add pictures of each class, or raise --limit",
+    )
+
+
 def _spread(pictures: Any, limit: int | None) -> Any:
     """Pictures at even distances in a folder, so that each class keeps its share."""
     pictures = as_pictures(pictures)
@@ -88,13 +133,15 @@ def _spread(pictures: Any, limit: int | None) -> Any:
     )
     if limit is None or limit >= len(pictures):
         return pictures
-    return pictures.subset(torch.arange(limit) * len(pictures) // limit)
+    return pictures.subset(even_rows(len(pictures), limit))
 
 
 def default_sizes(backbone: LoadedBackbone) -> tuple[int, ...]:
-    """Native size first for small models; sizes that two cores can pay for with the official ones."""
+    """Native size first for small models; sizes that two cores can pay for with the official ones.
+
+    Small are those made for pictures of less than the 224 pixels of the official evaluation, as own runs of all sides.
+    """
     config = backbone.model.config
-    wanted = (
-        (224, 168, 112) if config.img_size > 64 else tuple(config.img_size * part // 2 for part in (2, 3, 4))
-    )
+    small = config.img_size < OFFICIAL_EVAL.size
+    wanted = tuple(config.img_size * part // 2 for part in (2, 3, 4)) if small else (224, 168, 112)
     return tuple(size // config.patch_size * config.patch_size for size in wanted)

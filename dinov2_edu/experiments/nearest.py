@@ -1,4 +1,4 @@
-"""The pictures that "Your picture" compares a reader's with: some of CIFAR-10, with features of the book's weights.
+"""The pictures of CIFAR-10 that "Your picture" compares a reader's with, and how trained and random weights see them.
 
 A build that has CIFAR-10 puts the file beside the pages; it is never part of the repository or of the package.
 """
@@ -6,7 +6,6 @@ A build that has CIFAR-10 puts the file beside the pages; it is never part of th
 import hashlib
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,10 @@ from torch.nn.functional import normalize
 
 from dinov2_edu.data import DataUnavailable, ImageSet, cache_dir, load_cifar10
 from dinov2_edu.data.cifar import cifar10_at_hand
+from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.door import checked
+from dinov2_edu.experiments import page_weights
+from dinov2_edu.experiments.page_weights import page_random_backbone
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.files import write_whole
 from dinov2_edu.pictures import read_rgb
@@ -43,12 +45,11 @@ def nearest_bank() -> Path | None:
         train, test = load_cifar10("train"), load_cifar10("test")
     except DataUnavailable:
         return None
-    known = train.subset(torch.arange(3000) * len(train) // 3000)
-    asked = test.subset(torch.arange(1000) * len(test) // 1000)
+    known = train.subset(even_rows(len(train), 3000))
+    asked = test.subset(even_rows(len(test), 1000))
     weights = (ASSETS / "book.safetensors").read_bytes()
-    digest = hashlib.sha256(
-        weights + known.images.numpy().tobytes() + Path(__file__).read_bytes()
-    ).hexdigest()
+    makers = b"".join(Path(module).read_bytes() for module in (__file__, page_weights.__file__))
+    digest = hashlib.sha256(weights + known.images.numpy().tobytes() + makers).hexdigest()
     path = cache_dir() / f"nearest-{digest[:16]}.safetensors"
     return path if path.is_file() else write_whole(path, make_bank(known, asked))
 
@@ -64,17 +65,14 @@ def make_bank(known: ImageSet, asked: ImageSet) -> bytes:
     """
     content, shown = mosaic(known.images)
     backbone, side = load_backbone("book"), known.images.shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        random = VisionTransformer(replace(backbone.config, init="official"))
+    random = page_random_backbone(backbone.config)
     found = {"trained": _cls(backbone, shown, asked.images), "random": _cls(random, shown, asked.images)}
     pixels = [Preprocessing(size=side)(one).flatten(1) for one in (shown, asked.images)]
     found["pixels"] = [one - pixels[0].mean(0) for one in pixels]
-    unit = normalize(found["trained"][0], dim=1)
-    whole = (
-        unit * (127 / unit.abs().amax(1, keepdim=True))
-    ).round()  # a row's length is of no account to a cosine
-    found["trained"][0] = whole
+    for name in ("trained", "random"):
+        unit = normalize(found[name][0], dim=1)
+        # Whole numbers of one byte; a row's length is of no account to a cosine.
+        found[name][0] = (unit * (127 / unit.abs().amax(1, keepdim=True))).round()
     right = {name: knn_accuracy(rows, known.labels, ask, asked.labels) for name, (rows, ask) in found.items()}
     about = {
         "weights": hashlib.sha256((ASSETS / "book.safetensors").read_bytes()).hexdigest(),
@@ -87,7 +85,8 @@ def make_bank(known: ImageSet, asked: ImageSet) -> bytes:
     }
     tensors = {
         "pictures": torch.frombuffer(bytearray(content), dtype=torch.uint8),
-        "features": whole.to(torch.int8),
+        "features": found["trained"][0].to(torch.int8),
+        "random": found["random"][0].to(torch.int8),
         "labels": known.labels.to(torch.uint8),
     }
     return save(tensors, {"bank": json.dumps(about)})

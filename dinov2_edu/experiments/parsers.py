@@ -6,10 +6,18 @@ from collections.abc import Callable
 from dinov2_edu.files import local_path
 
 PROTOCOL_NAMES = ("logreg", "linear", "knn")
+EXPORT_NAMES = ("onnx", "transformers", "timm", "official")
+SIDES = (32, 64, 96, 128)
 PRESET_NAMES = ("cifar10", "cifar10-second", "patterns10")
 RUN_NAMES = (
     *("healthy", "no_centering", "no_sharpening", "no_ema", "no_multicrop", "no_koleo"),
-    *("stage_dino", "stage_ibot", "stage_koleo", "full"),
+    *("stage_dino", "stage_ibot", "stage_koleo", "full", "dino_tuned"),
+    *("repair_centering", "repair_sharpening", "repair_koleo"),
+    *("heads_centering", "heads_sharpening", "heads_koleo"),
+)
+RECORDING_NAMES = (
+    *("photos-vits14", "photos-vits14_reg4", "photos-vitl14"),
+    *("study-vits14", "cifar10-vits14"),
 )
 
 
@@ -29,8 +37,23 @@ def at_least(lowest: float, kind: type = int) -> Callable[[str], float]:
 def train(parser: argparse.ArgumentParser) -> None:
     """Pretrain without labels; the same folder again goes on where it stopped."""
     add = parser.add_argument
-    add("preset", choices=PRESET_NAMES, help="which data, and which settings for it")
+    parser.epilog = (
+        "Own pictures: `train folder runs/mine --data DIR`; the settings follow from what DIR holds."
+    )
+    add(
+        "preset",
+        choices=("folder", *PRESET_NAMES),
+        help="which data, and which settings for it; folder: own pictures, named by --data",
+    )
     add("folder", type=local_path, help="where checkpoint.pt and history.json are kept; resumes from there")
+    add("--data", type=local_path, metavar="DIR", help="of preset folder: pictures, in sub-folders or not")
+    add(
+        "--side",
+        type=int,
+        choices=SIDES,
+        help="of preset folder: pixels to shrink pictures to (default: 32 or 64)",
+    )
+    _skip_unreadable(add)
     add("--steps", type=at_least(1), help="length of the run and of its schedules, of a new run")
     add("--seed", type=at_least(0), help="of a new run")
     add(
@@ -50,12 +73,27 @@ def train(parser: argparse.ArgumentParser) -> None:
     add("--evaluate-every", type=at_least(1), default=500, help="steps between two k-NN accuracies")
 
 
+def doctor(parser: argparse.ArgumentParser) -> None:
+    """Say what a training log shows: learning, a plateau or a collapse, why, and what to try."""
+    add = parser.add_argument
+    add("log", type=local_path, help="history.json, training_metrics.json, metrics.csv, or a folder with one")
+    add("--prototypes", type=at_least(2), metavar="K", help="of the heads, where the log does not say it")
+
+
 def ablations(parser: argparse.ArgumentParser) -> None:
     """Train the runs with one part missing that chapter 07 shows; a finished one is not trained again."""
     add = parser.add_argument
     add("--folder", type=local_path, help="where the recorded runs are kept (default: the package's own)")
     add("--steps", type=at_least(1), help="length of each run, to try the command out")
     add("--only", choices=RUN_NAMES, help="train just this one")
+    add("--seed", type=at_least(0), help="train from this seed alone (default: each run's own ones)")
+
+
+def released(parser: argparse.ArgumentParser) -> None:
+    """Train the teacher and the students that chapter 12 shows; a finished one is not trained again."""
+    add = parser.add_argument
+    add("folder", type=local_path, help="where the teacher's checkpoint is kept")
+    add("--out", type=local_path, metavar="FILE", help="of what was measured (default: the package's own)")
 
 
 def publish(parser: argparse.ArgumentParser) -> None:
@@ -105,16 +143,54 @@ def study(parser: argparse.ArgumentParser) -> None:
     add("--out", type=local_path, metavar="FILE", help="write every cell to a CSV file")
 
 
+def dense(parser: argparse.ArgumentParser) -> None:
+    """Segment and match scenes with known masks by frozen patch tokens, or follow that over a training."""
+    add = parser.add_argument
+    add(
+        "--weights",
+        metavar="NAME",
+        help="vits14, book, a file ... (default: best at hand); not with --follow",
+    )
+    add("--scenes", type=at_least(3), metavar="N", help="of each kind (default: 240); not with --follow")
+    add("--seed", type=at_least(0), default=0, help="of scenes and folds; with --follow of the training")
+    add("--follow", action="store_true", help="train the patterns10 preset and test it on the way")
+    add("--steps", type=at_least(1), help="of --follow: length of the run (default: the preset's)")
+    add("--every", type=at_least(1), help="of --follow: steps between two tests (default: 100)")
+    add("--out", type=local_path, metavar="FILE", help="write the numbers to a JSON file")
+    add("--device", help="cpu, cuda ... (default: cuda where there is one)")
+
+
+def recordings(parser: argparse.ArgumentParser) -> None:
+    """Compute once what official weights give, for pages to show; what is there already is not made again."""
+    add = parser.add_argument
+    add("--folder", type=local_path, help="where they are kept (default: in the package's cache)")
+    add("--only", nargs="+", choices=RECORDING_NAMES, metavar="NAME", help=", ".join(RECORDING_NAMES))
+    add("--check", action="store_true", help="make nothing: say of each whether it is there and whole")
+    add("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+
+
 def cache(parser: argparse.ArgumentParser) -> None:
-    """Say where features and pictures are kept and how much they take; with --clear, remove them."""
-    parser.add_argument("--clear", action="store_true", help="remove them; the next call makes them again")
+    """Say where features and pictures are kept and how much they take; with --clear, remove all but recordings."""
+    parser.add_argument(
+        "--clear",
+        action="store_true",
+        help="remove features and pictures, which the next call makes again; recordings of official weights stay",
+    )
 
 
 def _pictures_and_model(parser: argparse.ArgumentParser) -> None:
     """What probe and study share."""
-    parser.epilog = "Own pictures: --train and --test name folders with a subfolder for each class."
+    parser.epilog = (
+        "Own pictures: --data, or --train and --test, name folders with a subfolder for each class."
+    )
     add = parser.add_argument
-    add("--weights", metavar="NAME", help="vits14, vits14_reg4, book, random ... (default: best at hand)")
+    _weights(add)
+    add(
+        "--data",
+        type=local_path,
+        metavar="DIR",
+        help="pictures to learn from and to be judged by: one in five is held out, as in `train folder`",
+    )
     add(
         "--train",
         type=local_path,
@@ -130,11 +206,54 @@ def _pictures_and_model(parser: argparse.ArgumentParser) -> None:
     )
     add("--c", type=float, nargs="+", metavar="C", help="values of C to choose from (default: six decades)")
     add("--all-c", action="store_true", help="the official evaluation's 45 values of C")
+    _extraction(add)
+
+
+def features(parser: argparse.ArgumentParser) -> None:
+    """Turn a folder of pictures into a table of features, a row each: a file for numpy or a Parquet file."""
+    add = parser.add_argument
+    add("data", type=local_path, metavar="DIR", help="pictures, in sub-folders or not")
+    add("out", type=local_path, metavar="OUT", help="what to write: its name ends in .npz or .parquet")
+    _weights(add)
+    add(
+        "--size", type=at_least(1), metavar="PIXELS", help="input size (default: one that suits the backbone)"
+    )
+    _extraction(add)
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    """Write a backbone for other programs: ONNX, or the names of transformers, timm or the official files."""
+    add = parser.add_argument
+    add("weights", help="a run's folder, a file, or vits14, vits14_reg4, book ...")
+    add("out", type=local_path, metavar="OUT", help="a file; with --to transformers a folder")
+    add("--to", choices=EXPORT_NAMES, help="whose form (default: by the ending of OUT, .onnx)")
+    add(
+        "--size",
+        type=at_least(1),
+        metavar="PIXELS",
+        help="of ONNX: side of its pictures (default: the model's)",
+    )
+
+
+def _weights(add: Callable) -> None:
+    add(
+        "--weights",
+        metavar="NAME",
+        help="vits14, vits14_reg4, book, random ..., a run's folder or a file (default: best at hand)",
+    )
+
+
+def _skip_unreadable(add: Callable) -> None:
     add(
         "--skip-unreadable",
         action="store_true",
         help="name pictures that cannot be read and go on without them",
     )
+
+
+def _extraction(add: Callable) -> None:
+    """How features are extracted, wherever they are."""
+    _skip_unreadable(add)
     add("--device", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     add(
         "--precision",

@@ -110,6 +110,22 @@ def _mean_change(name: str, changes: Sequence[float]) -> str:
     return f"{name}: {100 * np.mean(changes):+.2f} points (mean of {len(changes)})"
 
 
+_RECORDED = (
+    *("statistics", "interpolation", "antialias", "size", "resize", "c"),
+    *("refit_test_accuracy", "post_test_accuracy", "knn_accuracy", "extract_seconds"),
+)
+
+
+def study_records(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """A record for every preprocessing, with the chosen C alone: accuracies from 0 to 1."""
+    records = []
+    for row in rows:
+        chosen = _cell(row, next(trial for trial in row.probe.trials if trial.c == row.probe.c))
+        low, high = row.report.interval
+        records.append({name: chosen[name] for name in _RECORDED} | {"interval": [low, high]})
+    return records
+
+
 def write_csv(rows: Sequence[StudyRow], path: str | Path) -> None:
     """Write a line for every preprocessing and C: accuracies from 0 to 1, and what each cost in seconds."""
     cells = [_cell(row, trial) for row in rows for trial in row.probe.trials]

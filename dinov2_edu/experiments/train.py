@@ -1,7 +1,7 @@
 """Train from the command line: `python -m dinov2_edu train patterns10 runs/first`.
 
-Run it again with the same folder and it goes on where it stopped. Under `torchrun --nproc-per-node N -m dinov2_edu
-train ...` N processes share each batch.
+`train folder runs/mine --data DIR` learns from pictures of one's own. Run a command again with the same folder and it
+goes on where it stopped. Under `torchrun --nproc-per-node N -m dinov2_edu train ...` N processes share each batch.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import INTERRUPTED, say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import device_of
+from dinov2_edu.experiments.own import baselines, read_for_training
+from dinov2_edu.experiments.own_run import OwnRun
 from dinov2_edu.experiments.presets import PRESETS, with_steps
 from dinov2_edu.experiments.sparklines import TerminalCurves
 from dinov2_edu.files import write_whole
@@ -38,13 +40,13 @@ def load_data(preset: str) -> tuple[ImageSet, ImageSet]:
     return load_cifar10("train"), load_cifar10("test")
 
 
-def config_asked(options: argparse.Namespace) -> TrainConfig:
-    """The preset with the changes that were asked for.
+def config_asked(options: argparse.Namespace, own: OwnRun | None = None) -> TrainConfig:
+    """The preset, or what own pictures lead to, with the changes that were asked for.
 
     Raises:
         ValueError: `--steps` leaves nothing after the warm-up.
     """
-    config = PRESETS[options.preset]()
+    config = PRESETS[options.preset]() if own is None else own.config
     changes = {name: getattr(options, name) for name in ("seed", "precision")}
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     return with_steps(config, options.steps)
@@ -77,26 +79,46 @@ def start(
 
 def run(options: argparse.Namespace) -> int:
     """Train, keep the run, and say how it went."""
-    asked, device = config_asked(options), options.device or device_of(None).type
+    device = options.device or device_of(None).type
     device_of(device)
+    own = options.preset == "folder"
+    require(
+        own or (options.data, options.side) == (None, None), "--data and --side go with the preset folder"
+    )
+    require(
+        own or not options.skip_unreadable,
+        f"--skip-unreadable goes with the preset folder, whose pictures are files, and not with {options.preset}: "
+        "leave it out",
+    )
+    asked = None if own else config_asked(options)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(process_group(device))
         previous = options.start_from and load_checkpoint(options.start_from / CHECKPOINT, place)
         folder = stack.enter_context(hold_folder(options.folder))
+        if asked is None:
+            pictures, chosen = read_for_training(options)
+            asked, images, sets = config_asked(options, chosen), pictures.learnt_from, pictures.judged_by()
         state = start(options, folder, asked, previous, place)
         last = min(options.until or state.config.steps, state.config.steps)
-        train, test = load_data(options.preset)
+        if not own:
+            sets = load_data(options.preset)
+            images = sets[0].images
         say(f"training from step {state.step} to {last} of {state.config.steps} in {folder}")
         follow = FitOptions(
-            evaluate=knn_evaluator(train, test),
+            evaluate=knn_evaluator(*sets) if sets else None,
             folder=folder,
             checkpoint_every=options.checkpoint_every,
             evaluate_every=options.evaluate_every,
             on_log=TerminalCurves() if rank() == 0 else None,
         )
-        fit(state, train.images, follow, until=options.until)
+        fit(state, images, follow, until=options.until)
         if rank() == 0 and state.history:
             report(state, folder)
+            if own and sets and state.history.get("knn"):
+                beside = baselines(sets, state.config)
+                print(
+                    "k-NN without training: " + ", ".join(f"{n} {share:.1%}" for n, share in beside.items())
+                )
     return 0 if state.step >= last else INTERRUPTED
 
 

@@ -15,7 +15,7 @@ from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.preprocessing import Preprocessing
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures
-from dinov2_edu.pictures import PictureError
+from dinov2_edu.pictures import OR_SKIP, PictureError
 
 
 class Extracted(NamedTuple):
@@ -94,8 +94,7 @@ class Job:
         for piece in self.pictures.pieces(start, stop, None if self.cache is None else self.cache.has):
             if isinstance(piece, Failure):
                 if self.on_error == "raise":
-                    reason = f"{piece.reason}, or skip it with on_error='skip'"
-                    raise PictureError(reason, self.pictures.name_of(piece.row))
+                    raise PictureError(piece.reason + OR_SKIP, self.pictures.name_of(piece.row))
                 self.skipped.append((piece.row, piece.reason))
                 continue
             self.digests.update(zip(piece.rows, piece.digests, strict=True))

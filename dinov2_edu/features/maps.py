@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dinov2_edu.door import checked, describe, require
+from dinov2_edu.features.principal import principal_directions
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import check_float_images, check_images
 from dinov2_edu.vit import VisionTransformer
@@ -155,8 +156,5 @@ def pca_colours(
 def _principal(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores `m count` on the leading principal components, and the share of variance of each."""
     centred = rows - rows.mean(axis=0)
-    variances, directions = np.linalg.eigh(centred.T @ centred)  # ascending; d x d, however many patches
-    leading = directions[:, ::-1][:, :count]
-    largest = leading[np.abs(leading).argmax(axis=0), np.arange(count)]
-    explained = variances[::-1][:count].clip(min=0) / max(variances.clip(min=0).sum(), 1e-300)
-    return centred @ (leading * np.where(largest < 0, -1.0, 1.0)), explained
+    directions, variances = principal_directions(centred, count)
+    return centred @ directions, variances[:count] / max(variances.sum(), 1e-300)

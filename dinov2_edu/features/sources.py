@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.door import describe, require
-from dinov2_edu.files import local_path
+from dinov2_edu.files import last_name, local_path
 from dinov2_edu.pictures import (
     Hashed,
     Known,
@@ -175,7 +175,7 @@ def _by_size(waiting: dict[int, tuple[bytes, np.ndarray]]) -> Iterator[Piece]:
 def _folder_pictures(path: str | os.PathLike) -> FilePictures:
     """Pictures of a folder: a class each sub-folder (torchvision's ImageFolder), or flat without labels."""
     folder = read_folder(path)
-    name = path_text(local_path(path).name)
+    name = path_text(last_name(path))
     if folder.left_out:
         text = f"{len(folder.paths)} pictures in {name}; left out: {left_out_text(folder.left_out)}"
         warnings.warn(text, stacklevel=3)

@@ -11,12 +11,13 @@ into RGB by its mode; `folders` and `ahead` are for many.
 from dinov2_edu.pictures.ahead import Hashed, Known, read_ahead
 from dinov2_edu.pictures.contents import Picture
 from dinov2_edu.pictures.decoding import MAX_PIXELS
-from dinov2_edu.pictures.error import PictureError, path_text
+from dinov2_edu.pictures.error import OR_SKIP, PictureError, path_text
 from dinov2_edu.pictures.folders import PictureFolder, find_pictures, left_out_text, read_folder
 from dinov2_edu.pictures.reading import read_rgb, read_tensor
 
 __all__ = [
     "MAX_PIXELS",
+    "OR_SKIP",
     "Hashed",
     "Known",
     "Picture",

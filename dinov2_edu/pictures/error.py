@@ -2,6 +2,9 @@
 
 import os
 
+OR_SKIP = ", or skip it with on_error='skip'"
+"""What a reason ends with where the caller may go on without the picture; a command puts its own option there."""
+
 
 class PictureError(ValueError):
     """A picture that cannot be read: which, why, and what to do.

@@ -1,6 +1,7 @@
 """Pixels of every mode as RGB bytes, strip by strip: besides the picture there is only what is returned."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,6 +10,7 @@ from PIL import Image
 from dinov2_edu.pictures.error import PictureError
 
 _ORIENTATION = 0x0112  # EXIF's tag
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _STRIP = 2**20  # pixels that are converted at once
 _LONGEST_PROPORTION = 50  # longer side by shorter side: beyond it a resized picture would fill the memory
 _SIXTEEN_BIT = ("PNG", "PPM")  # files whose pixels PIL opened as 32-bit integers, until it knew 16-bit ones
@@ -46,11 +48,28 @@ def orientation(picture: Image.Image) -> int:
     """EXIF's orientation of a picture, 1 to 8; 1 (upright) where there is none or it cannot be read."""
     if picture.format == "TIFF":  # PIL turns these itself; its first versions that do leave the tag
         return 1
+    return _noted(picture)
+
+
+def _noted(picture: Image.Image) -> int:
+    """The orientation that stands in a picture's file; nothing is decoded for it."""
     try:
-        found = picture.getexif().get(_ORIENTATION, 1)
+        found = Image.Image.getexif(picture).get(_ORIENTATION, 1)  # a PNG file's own method would decode it
         return found if found in _STORED else 1
     except Exception:  # damaged EXIF data raise many kinds, and the pixels are whole all the same
         return 1
+
+
+def shown_size(header: Image.Image) -> tuple[int, int]:
+    """Width and height, turned upright, of a picture whose file is opened but not decoded.
+
+    A note that stands behind the pixels of a PNG file is not looked for: that file's sides are those stored.
+    """
+    width, height = header.size
+    if header.format == "TIFF":  # newer versions of PIL say the turned size beforehand, the tags do not
+        tags: Any = header.tag_v2  # type: ignore[attr-defined]
+        width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
+    return (height, width) if _noted(header) >= 5 else (width, height)  # turned by a quarter
 
 
 def to_rgb(picture: Image.Image, turn: int) -> UInt8[np.ndarray, "height width 3"]:

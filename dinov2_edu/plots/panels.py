@@ -46,14 +46,16 @@ def plot_panels(
     *,
     x_label: str,
     levels: dict[str, float] | None = None,
+    one_scale: bool = True,
 ) -> Figure:
     """Draw several small charts side by side, one for each quantity.
 
-    Charts whose series have the same names share one legend above them and one scale.
+    Charts whose series have the same names share one legend above them and, unless told otherwise, one scale.
 
     Args:
         panels: title to the series of that chart.
         x_label: what all x axes measure.
+        one_scale: False where charts with the same names measure different quantities.
         levels: reference lines, drawn in every chart.
 
     Raises:
@@ -61,7 +63,7 @@ def plot_panels(
     """
     names = {tuple(series) for series in panels.values()}
     shared = len(names) == 1
-    drawing, axes = panel_grid(len(panels), sharey=shared)
+    drawing, axes = panel_grid(len(panels), sharey=shared and one_scale)
     for place, (title, series) in zip(axes, panels.items(), strict=True):
         draw_series(place, series)
         draw_levels(place, levels)

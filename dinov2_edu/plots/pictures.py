@@ -20,7 +20,12 @@ from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, bare, fig
 Picture = Any  # see above
 Pictures = Any  # a sequence of them, or one array with an axis more
 
-ATTENTION_COLOURS = LinearSegmentedColormap.from_list("attention", [(0, 0, 0, 0.62), (1.0, 0.85, 0.2, 0.7)])
+ATTENTION_COLOURS = LinearSegmentedColormap.from_list(
+    "attention", ["#0c1428", "#45286e", "#a83766", "#ee7f3a", "#fdf2b8"]
+)
+"""The scale of all token grids on the pages, `STOPS` of `widgets/_tokens.js`."""
+DOUBLINGS = (-2, 5)
+"""Ends of the scale of attention: a fourth of an even share, and 32 of them."""
 """From a dark veil (no attention) to a yellow light (the strongest)."""
 
 
@@ -134,11 +139,14 @@ def plot_attention(
     names: Sequence[str] | None = None,
     columns: int = 3,
 ) -> Figure:
-    """Show what each head attends to: the photo under a dark veil that attention lights up.
+    """Show what each head attends to: the photo, and beside it a map a head, all on one scale that does not move.
+
+    The scale counts in even shares: 1 is what a patch gets where attention goes to all alike. It has a step of colour
+    for each doubling, from 1/4 (dark, as everything below) to 32 (pale); the largest of a map stands in its title.
 
     Args:
         photo: the picture the model saw.
-        maps: (h rows cols), attention to each patch; each map is shown from 0 to its own largest value.
+        maps: (h rows cols), attention to each patch; a map need not sum to 1.
         names: a title for each map; by default head 1, head 2, ...
         columns: pictures in a row.
 
@@ -153,13 +161,17 @@ def plot_attention(
     names = [f"head {i + 1}" for i in range(len(maps))] if names is None else list(names)
     if len(names) != len(maps):
         raise ValueError(f"wanted a name for each of {len(maps)} maps, got {len(names)}")
-    drawing, grid = picture_grid(1 + len(maps), columns, aspect_of(photo))
+    drawing, grid = picture_grid(1 + len(maps), columns, aspect_of(photo), title_lines=2)
     pixels = show_picture(grid[0], photo, "the photo")
     height, width = pixels.shape[:2]
+    low, high = DOUBLINGS
     for axes, values, name in zip(grid[1:], maps, names, strict=True):
-        show_picture(axes, pixels.mean(axis=2), name)
+        shares = values / max(np.abs(values).mean(), 1e-30)
+        bare(axes).set_title(f"{name}\nup to {shares.max():.1f}", loc="center", fontsize=10.5)
+        doublings = np.log2(np.maximum(shares, 2.0**low))
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        axes.imshow(values, cmap=ATTENTION_COLOURS, vmin=0, extent=extent, interpolation="nearest")
+        image = axes.imshow(doublings, ATTENTION_COLOURS, extent=extent, interpolation="nearest")
+        image.set_clim(low, high)
     return drawing
 
 

@@ -7,6 +7,7 @@ to twice as many pixels. Photos are sent as JPEG and charts as PNG of 128 colour
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import cycle
@@ -16,8 +17,11 @@ import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.transforms import Bbox
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dinov2_edu.door import check_above_zero, check_at_least, checked, describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
@@ -77,18 +81,39 @@ class Figure(MatplotlibFigure):
     photo = False
 
     def encoded(self) -> tuple[str, bytes]:
-        """Draw the figure: the MIME type (JPEG if it holds photos, else PNG) and the file's bytes."""
+        """Draw the figure: the MIME type (JPEG if it holds photos, else PNG) and the file's bytes.
+
+        The file says where pictures lie in it, so that a dark page can turn the ink around them: the PNG's text
+        `pictures` or the JPEG's comment is a JSON list of [left, top, right, bottom], in pixels.
+        """
         drawn, file = io.BytesIO(), io.BytesIO()
         with mpl.rc_context(STYLE):
             self.savefig(drawn, format="png", dpi=PHOTO_DPI if self.photo else CHART_DPI)
         pixels = Image.fromarray(read_rgb(drawn))
+        places = json.dumps(self._picture_places(*pixels.size))
         if self.photo:
-            pixels.save(file, "jpeg", quality=86, optimize=True)
+            pixels.save(file, "jpeg", quality=86, optimize=True, comment=places)
             return "image/jpeg", file.getvalue()
+        said = PngInfo()
+        said.add_text("pictures", places)
         pixels.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            file, "png", optimize=True
+            file, "png", optimize=True, pnginfo=said
         )
         return "image/png", file.getvalue()
+
+    def _picture_places(self, width: int, height: int) -> list[list[int]]:
+        """Where photos, heat maps and colour bars lie in the drawn figure of that many pixels, edges left out."""
+        scale = np.array([width, height, width, height]) / [*self.bbox.size, *self.bbox.size]
+        places = []
+        for axes in self.axes:
+            for one in (*axes.images, *(mesh for mesh in axes.collections if isinstance(mesh, QuadMesh))):
+                seen = Bbox.intersection(one.get_window_extent(), axes.bbox)
+                if seen is None or not one.get_visible() or not axes.get_visible():
+                    continue
+                left, below, right, above = seen.extents * scale
+                corners = np.ceil([left, height - above]), np.floor([right, height - below])
+                places.append([int(edge) for edge in np.concatenate(corners)])
+        return places
 
     def publish(self, display_id: str | None = None, *, update: bool = False) -> None:
         """Show the figure in a notebook: as an output of its own, or in the place of the one with that `display_id`."""

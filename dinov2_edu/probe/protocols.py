@@ -15,7 +15,7 @@ from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures, as_pictures
 from dinov2_edu.numerics import best_precision, torch_defaults
-from dinov2_edu.pictures import PictureError
+from dinov2_edu.pictures import OR_SKIP, PictureError
 from dinov2_edu.probe.checks import check_pair
 from dinov2_edu.probe.knn import knn_predict
 from dinov2_edu.probe.linear import LinearGrid, grid_accuracies, train_grid
@@ -205,7 +205,7 @@ def _training_rows(
             for piece in part.pieces(0, len(part)):
                 if isinstance(piece, Failure):
                     if not skip:
-                        raise PictureError(piece.reason, part.name_of(piece.row))
+                        raise PictureError(piece.reason + OR_SKIP, part.name_of(piece.row))
                     continue
                 assert piece.images is not None  # nothing is cached here
                 b, (height, width) = len(piece.rows), piece.images.shape[-2:]

@@ -3,6 +3,7 @@
 from dinov2_edu.training.checkpoint import load_checkpoint, save_checkpoint, start_from
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import Diagnosis, diagnose
+from dinov2_edu.training.distillation import distill_from
 from dinov2_edu.training.loop import FitOptions, TrainingStopped, fit
 from dinov2_edu.training.network import Network, Outputs
 from dinov2_edu.training.state import TrainState, build_state
@@ -22,6 +23,7 @@ __all__ = [
     "build_state",
     "compute_losses",
     "diagnose",
+    "distill_from",
     "draw_batch",
     "fit",
     "load_checkpoint",

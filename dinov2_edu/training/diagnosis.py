@@ -1,4 +1,4 @@
-"""What the curves of a run say: learning, or collapsed, and how."""
+"""What the curves of a run say: learning, on a plateau, or collapsed, and how."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ READ = ("loss", "target_entropy", "mean_target_entropy", "feature_spread")
 
 MIN_MUTUAL_INFORMATION = 0.04
 """Targets that tell less of their image than this share of ln K count as one and the same."""
+MIN_SPREAD = 0.05
+"""Features below this spread count as one point."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Diagnosis:
     """A verdict with the numbers that it rests on.
 
     Attributes:
-        name: "learning", "uniform", "one prototype", "constant", "features" or "diverged".
-        collapsed: True for every name but "learning".
+        name: "learning", "plateau", "uniform", "one prototype", "constant", "features" or "diverged".
+        collapsed: True for every name but "learning" and "plateau".
         evidence: a sentence with the numbers.
         advice: what to try; empty where nothing is wrong.
     """
@@ -34,8 +36,8 @@ class Diagnosis:
 
     @property
     def collapsed(self) -> bool:
-        """Whether something is wrong."""
-        return self.name != "learning"
+        """Whether the run has lost, or cannot get, what it learns from."""
+        return self.name not in ("learning", "plateau")
 
 
 @checked
@@ -44,7 +46,9 @@ def diagnose(history: Mapping[str, Sequence[Any]], n_prototypes: int) -> Diagnos
 
     The decisive number is what a target tells of its image: the entropy of the mean target less the mean entropy of
     the targets, their mutual information. It is 0 when every image gets the same target, whatever that target is;
-    then the entropy says which collapse it is: ln K is uniform, 0 is one prototype for all.
+    then the entropy says which collapse it is: ln K is uniform, 0 is one prototype for all. Uniform targets are a
+    plateau, which a run may yet leave, as long as nothing has been lost: targets have never told images apart, and
+    the features still do.
 
     Args:
         history: as `fit` records it; needs loss, target_entropy, mean_target_entropy and feature_spread (nats).
@@ -59,6 +63,11 @@ def diagnose(history: Mapping[str, Sequence[Any]], n_prototypes: int) -> Diagnos
         require(
             len(history.get(name, ())) > 0, f"the history is empty or lacks {name!r}: run some steps first"
         )
+    return _judge(history, n_prototypes, most=max(_mutual_information(history)))
+
+
+def _judge(history: Mapping[str, Sequence[Any]], n_prototypes: int, *, most: float) -> Diagnosis:
+    """The verdict on the end of these curves; `most`: mutual information at its highest, also before they begin."""
     broken = [name for name in READ if not all(map(math.isfinite, history[name]))]
     if broken:
         return Diagnosis(
@@ -76,8 +85,9 @@ def diagnose(history: Mapping[str, Sequence[Any]], n_prototypes: int) -> Diagnos
         f"mutual information of target and image {max(mutual_information, 0):.3f} nats; feature spread {spread:.3f}"
     )
     if mutual_information < MIN_MUTUAL_INFORMATION * top:
-        return _same_target(entropy / top, numbers)
-    if spread < 0.05:
+        fresh = most < MIN_MUTUAL_INFORMATION * top and spread >= MIN_SPREAD
+        return _same_target(entropy / top, numbers, fresh)
+    if spread < MIN_SPREAD:
         return Diagnosis(
             "features",
             f"All images have nearly one feature: {numbers}.",
@@ -86,13 +96,19 @@ def diagnose(history: Mapping[str, Sequence[Any]], n_prototypes: int) -> Diagnos
     return Diagnosis("learning", f"Targets differ from image to image: {numbers}.")
 
 
-def _same_target(relative_entropy: float, numbers: str) -> Diagnosis:
+def _same_target(relative_entropy: float, numbers: str, fresh: bool) -> Diagnosis:
+    if relative_entropy > 0.98 and fresh:
+        return Diagnosis(
+            "plateau",
+            f"Every target is uniform, as it has been since the start, and the features differ: {numbers}.",
+            "Wait, for small runs stay here for their first few hundred steps; sharpen the teacher (a lower teacher "
+            "temperature); or draw the heads anew, if uniform targets have trained them.",
+        )
     if relative_entropy > 0.98:
         return Diagnosis(
             "uniform",
-            f"Every target is the uniform distribution: {numbers}.",
-            "Sharpen the teacher (a lower teacher temperature), spread the features at the start (KoLeo), "
-            "or wait: small runs stay here for their first few hundred steps.",
+            f"Every target has become the uniform distribution: {numbers}.",
+            "Sharpen the teacher (a lower teacher temperature), and keep the features apart (KoLeo).",
         )
     if relative_entropy < 0.1:
         return Diagnosis(
@@ -129,11 +145,11 @@ class CollapseGuard:
         self.most = max(self.most, recent)
         if self.most <= 0.1 * top or recent > MIN_MUTUAL_INFORMATION * top:
             return None
-        verdict = diagnose(end, self.n_prototypes)
+        verdict = _judge(end, self.n_prototypes, most=self.most)
         return verdict if verdict.collapsed else None
 
 
 def _mutual_information(history: Mapping[str, Sequence[float]]) -> list[float]:
     """What a target tells of its image at each record, in nats: entropy of the mean target less mean entropy."""
     means, entropies = (history.get(name, []) for name in ("mean_target_entropy", "target_entropy"))
-    return [mean - each for mean, each in zip(means, entropies, strict=True)]
+    return [mean - each for mean, each in zip(means, entropies, strict=False)]

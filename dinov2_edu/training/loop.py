@@ -23,7 +23,7 @@ from dinov2_edu.training.folder import CHECKPOINT, hold_folder, try_folder
 from dinov2_edu.training.interrupts import Terminated, terminable, uninterrupted
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
-from dinov2_edu.training.step import draw_batch, train_step
+from dinov2_edu.training.step import LossFunction, compute_losses, draw_batch, train_step
 from dinov2_edu.training.streams import EpochOrder, step_generator
 from dinov2_edu.vit import VisionTransformer
 
@@ -72,7 +72,12 @@ class FitOptions:
 @checked
 @torch_defaults()
 def fit(
-    state: TrainState, images: ByteImages, options: FitOptions | None = None, *, until: int | None = None
+    state: TrainState,
+    images: ByteImages,
+    options: FitOptions | None = None,
+    *,
+    until: int | None = None,
+    losses_of: LossFunction = compute_losses,
 ) -> TrainState:
     """Train from the state's step to the end of its schedules, or to step `until`.
 
@@ -86,6 +91,7 @@ def fit(
         images: the whole training set as bytes, without labels.
         options: what to log, evaluate and keep.
         until: stop after this step; the schedules still span `config.steps`.
+        losses_of: as in `train_step`; give the same when a run goes on.
 
     Raises:
         ValueError: fewer images than a batch, other images than the run began with, or a folder with another run.
@@ -106,7 +112,7 @@ def fit(
         stack.enter_context(bar)
         stack.enter_context(terminable())
         try:
-            _run(state, images.to(state.device), options, last, bar)
+            _run(state, images.to(state.device), options, last, bar, losses_of)
         except KeyboardInterrupt as interrupt:
             stopped = interrupt
             _keep(state, options)
@@ -152,7 +158,14 @@ def images_per_process(config: TrainConfig) -> int:
     return share
 
 
-def _run(state: TrainState, images: ByteImages, options: FitOptions, last: int, bar: tqdm) -> None:
+def _run(
+    state: TrainState,
+    images: ByteImages,
+    options: FitOptions,
+    last: int,
+    bar: tqdm,
+    losses_of: LossFunction,
+) -> None:
     """The steps, and after each what is due."""
     order = EpochOrder(len(images), state.config)
     guard = CollapseGuard(state.history, state.config.n_prototypes) if options.stop_on_collapse else None
@@ -163,7 +176,7 @@ def _run(state: TrainState, images: ByteImages, options: FitOptions, last: int, 
         generator = step_generator(state.config, state.step)
         batch = draw_batch(images[chosen], state.config, generator)
         with uninterrupted():
-            record = train_step(state, batch, generator)
+            record = train_step(state, batch, generator, losses_of)
             bar.update()
             recorded = state.step % options.log_every == 0 or state.step == last
             if recorded:

@@ -3,6 +3,7 @@
 Source: `forward_backward` in official `dinov2/train/ssl_meta_arch.py` and `do_train` in `train.py` @ b8931f7.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -117,22 +118,33 @@ def compute_losses(
         ValueError: an odd number of global crops, or a temperature that is not above 0.
     """
     check_temperature(teacher_temperature, "teacher_temperature")
-    config, centers = state.config, state.centers
     teacher, student = _run_networks(state, batch, generator)
-    cls_targets = make_targets(
-        teacher.global_cls_logits, centers.get("cls"), teacher_temperature, config.targets
-    )
+    return losses_between(state, teacher, student, batch.masks, teacher_temperature)
+
+
+def losses_between(
+    state: TrainState, teacher: Outputs, student: Outputs, masks: CropMasks | None, temperature: float
+) -> Losses:
+    """Every part of the loss, given what the two networks said.
+
+    Args:
+        state: the centres and the config.
+        teacher: what makes the targets.
+        student: what shall match them.
+        masks: patches whose logits both gave; True = there is a row for it.
+        temperature: the teacher's.
+    """
+    config, centers = state.config, state.centers
+    cls_targets = make_targets(teacher.global_cls_logits, centers.get("cls"), temperature, config.targets)
     logits, targets = {"cls": teacher.global_cls_logits}, {"cls": cls_targets}
     parts = _dino_parts(student, cls_targets, config) if config.dino_weight else {}
     if config.koleo_weight:
         first, second = (koleo_loss(tokens) for tokens in student.cls_tokens.chunk(2))
         parts["koleo"] = config.koleo_weight * (first + second)
-    student_patches, teacher_patches, masks = student.patch_logits, teacher.patch_logits, batch.masks
+    student_patches, teacher_patches = student.patch_logits, teacher.patch_logits
     if student_patches is not None and teacher_patches is not None and masks is not None:
         logits["patch"] = teacher_patches
-        targets["patch"] = make_targets(
-            teacher_patches, centers.get("patch"), teacher_temperature, config.targets
-        )
+        targets["patch"] = make_targets(teacher_patches, centers.get("patch"), temperature, config.targets)
         masks = masks.to(state.device)
         ibot = ibot_loss(student_patches, targets["patch"], masks, temperature=config.student_temperature)
         parts["ibot"] = config.ibot_weight * ibot
@@ -196,9 +208,15 @@ def feature_spread(tokens: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     return (1 - mean_over_all(unit).square().sum()).clamp(min=0).sqrt()
 
 
+LossFunction = Callable[[TrainState, Batch, float, torch.Generator | None], Losses]
+"""(state, batch, teacher's temperature, generator) -> the losses, as `compute_losses` gives them."""
+
+
 @checked
 @torch_defaults()
-def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> dict[str, Tensor | float]:
+def train_step(
+    state: TrainState, batch: Batch, generator: torch.Generator, losses_of: LossFunction = compute_losses
+) -> dict[str, Tensor | float]:
     """One step: losses, gradients, clipping, AdamW, teacher, centres.
 
     The centre used for the targets is the one before this step's update, as in the official code.
@@ -207,6 +225,7 @@ def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> d
         state: what is trained; changed in place.
         batch: from `draw_batch`.
         generator: the step's own, which drew the batch and now draws stochastic depth.
+        losses_of: what the student learns from: its own slow teacher, or a finished one (`distill_from`).
 
     Returns:
         The loss, its parts and metrics as tensors on the device (reading one waits for the device), the schedules as
@@ -225,7 +244,7 @@ def train_step(state: TrainState, batch: Batch, generator: torch.Generator) -> d
         group["lr"] = lr * group["lr_multiplier"]
         group["weight_decay"] = now["weight_decay"] * group["wd_multiplier"]
 
-    losses = compute_losses(state, batch, now["teacher_temperature"], generator)
+    losses = losses_of(state, batch, now["teacher_temperature"], generator)
     state.optimizer.zero_grad(set_to_none=True)
     losses.total.backward()
     for network in state.student_network.children():

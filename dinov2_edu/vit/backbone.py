@@ -61,7 +61,10 @@ class VisionTransformer(nn.Module):
         self.patch_embed = PatchEmbed(config)
         self.blocks: Any = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self._initialise()
+        if (
+            not self.pos_embed.is_meta
+        ):  # there is nothing to fill; and after torch.export was imported it would fail
+            self._initialise()
 
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=0.02)

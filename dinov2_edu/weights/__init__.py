@@ -13,6 +13,14 @@ from dinov2_edu.weights.backbones import (
 )
 from dinov2_edu.weights.book import ASSETS, read_book_card, read_book_checkpoint, save_book_checkpoint
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
+from dinov2_edu.weights.foreign import (
+    save_official,
+    save_onnx,
+    save_timm,
+    save_transformers,
+    timm_arguments,
+    transformers_config,
+)
 from dinov2_edu.weights.formats import to_timm, to_transformers
 from dinov2_edu.weights.official import WEIGHTS, WeightsEntry, fetch_official
 
@@ -30,6 +38,12 @@ __all__ = [
     "read_book_card",
     "read_book_checkpoint",
     "save_book_checkpoint",
+    "save_official",
+    "save_onnx",
+    "save_timm",
+    "save_transformers",
+    "timm_arguments",
     "to_timm",
     "to_transformers",
+    "transformers_config",
 ]

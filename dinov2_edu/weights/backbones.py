@@ -10,7 +10,7 @@ import torch
 
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.door import checked, require
-from dinov2_edu.files import local_path
+from dinov2_edu.files import last_name, local_path
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig
 from dinov2_edu.weights.book import read_book_checkpoint
@@ -158,7 +158,7 @@ def load_backbone(
     require(own or heads is None, f"{name} has its own number of heads: leave heads= out")
     shown = name
     if own:
-        model, shown = _from_file(local_path(name), heads), local_path(name).name
+        model, shown = _from_file(local_path(name), heads), last_name(name)
     elif name == "random":
         model = _random()
     elif name == "book":

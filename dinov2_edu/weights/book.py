@@ -9,10 +9,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dinov2_edu.door import checked, require
-from dinov2_edu.files import local_path, write_whole
+from dinov2_edu.files import local_path, write_together
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
-from dinov2_edu.weights.reading import read_weights
+from dinov2_edu.weights.reading import read_weights, recorded_sizes
 
 ASSETS = Path(__file__).parent.parent / "assets"
 """The package's folder of recorded runs and of the book's checkpoint, `book.safetensors` and `book.json`."""
@@ -22,7 +22,8 @@ ASSETS = Path(__file__).parent.parent / "assets"
 def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Path | None = None) -> Path:
     """Write a backbone in half precision as `book.safetensors`, and its card as `book.json`.
 
-    The sizes of the model go into the metadata of the weights, so the file suffices to build it again.
+    The sizes of the model go into the metadata of the weights, so the file suffices to build it again. Both files are
+    written, or neither.
 
     Args:
         model: the backbone, usually the teacher's.
@@ -49,10 +50,9 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
     require(not bad, f"not finite in half precision: {', '.join(bad[:3])}: has the training diverged?")
     folder = local_path(folder or ASSETS)
     content = save(
-        {name: tensor.contiguous() for name, tensor in halves.items()}, {"config": json.dumps(config)}
+        {name: tensor.contiguous() for name, tensor in halves.items()}, recorded_sizes(model.config)
     )
-    write_whole(folder / "book.safetensors", content)
-    write_whole(folder / "book.json", words)
+    write_together(folder, {"book.json": words, "book.safetensors": content})
     return folder / "book.safetensors"
 
 

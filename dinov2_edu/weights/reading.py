@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ def _read_safetensors(path: Path) -> tuple[ViTConfig | None, Mapping[str, Any]]:
         raise WeightsRefused(
             f"{shown(path)} is cut short or no safetensors file, restore it ({error})"
         ) from None
+
+
+def recorded_sizes(config: ViTConfig) -> dict[str, str]:
+    """The metadata of a .safetensors file by which `read_weights` knows the sizes, whoever's names its tensors have."""
+    return {"config": json.dumps(asdict(config))}
 
 
 def _config(recorded: Any, origin: str) -> ViTConfig:

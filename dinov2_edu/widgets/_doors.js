@@ -2,6 +2,7 @@
 // not. The browser turns a photo as its EXIF entry says. Nothing leaves the page. Twin: dinov2_edu.pictures.read_rgb.
 import { h } from "./_shell.js";
 import { button } from "./_controls.js";
+import { fileDoors } from "./_file_doors.js";
 
 const LONGEST = 512; // pixels: what is kept of a photo; the model sees 128 at most
 const READABLE = "JPEG, PNG, WebP, GIF and AVIF can be read.";
@@ -67,36 +68,12 @@ export async function readPicture(file) {
   return canvas;
 }
 
-/** The files of a drop or a paste. */
-const filesOf = (transfer) => [...(transfer?.files ?? [])];
-
-/**
- * The doors of a control: a button to choose, one for the camera, drop and paste. give(files) hears what came in.
- *
- * Returns what closes them.
- */
+/** The doors of a control for pictures: those of files, and the camera. give(files) hears what came in; returns what closes them. */
 export function doors(ui, { give, say, into }) {
-  const chooser = h("input", {
-    type: "file", accept: "image/*", multiple: true, hidden: true, "aria-label": "Choose pictures",
-    onchange: () => { give([...chooser.files]); chooser.value = ""; },
-  });
-  into.append(chooser);
-  button(ui, { label: "Choose a picture", into, onPress: () => chooser.click() });
+  const closeFiles = fileDoors(ui, { give, into, label: "Choose a picture", name: "Choose pictures", accept: "image/*",
+    multiple: true });
   const closeCamera = navigator.mediaDevices?.getUserMedia ? camera(ui, { give, say, into }) : () => {};
-  const over = (event) => {
-    if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
-    event.preventDefault();
-    ui.root.classList.toggle("dv2-over", event.type === "dragover");
-  };
-  const drop = (event) => { over(event); give(filesOf(event.dataTransfer)); };
-  for (const kind of ["dragover", "dragleave"]) ui.root.addEventListener(kind, over);
-  ui.root.addEventListener("drop", drop);
-  const paste = (event) => { // a paste into another field, or of words, is none of ours
-    const files = filesOf(event.clipboardData);
-    if (files.length && (ui.root.contains(event.target) || event.target === document.body)) give(files);
-  };
-  document.addEventListener("paste", paste);
-  return () => { document.removeEventListener("paste", paste); closeCamera(); };
+  return () => { closeFiles(); closeCamera(); };
 }
 
 /** The camera: asked for on a press only, shown in a small window, given back when a picture was taken. */

@@ -227,7 +227,8 @@ export class LearningRun {
     const { name, evidence, advice } = this.verdict;
     if (name !== "learning") {
       const alive = !this.breaks.includes("koleo") && this.knn > this.untrained.accuracy + FALL;
-      return `Collapse, “${name}”: ${evidence} ${advice}` +
+      const what = name === "plateau" ? "A plateau, no collapse" : `Collapse, “${name}”`;
+      return `${what}: ${evidence} ${advice}` +
         (alive ? " The backbone does better than its targets: KoLeo, which looks at no target, goes on." : "");
     }
     if (!this.fallen) return `Learning: ${evidence}`;

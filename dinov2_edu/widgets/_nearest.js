@@ -1,4 +1,4 @@
-// The nearest pictures of a bank that the build made: fetched on a press, embedded and asked here, and their vote.
+// The nearest pictures of a bank that the build made: fetched on a press and asked here, and their vote.
 import { decodeImage, percent } from "./_numbers.js";
 import { aspectOf, fixed, photoBoard } from "./_boards.js";
 import { cosines, fetchError, fileOf, unitRows } from "./_seeing.js";
@@ -9,7 +9,7 @@ import { picturePixels } from "./live/pictures.js";
 import { readSafetensors } from "./live/safetensors.js";
 
 const K = 20;
-const AT_ONCE = { random: 12, pixels: 60 };   // pictures between two looks at whether the reader still waits
+const AT_ONCE = 60;   // pictures between two looks at whether the reader still waits
 const ROWS_AT_ONCE = 500;
 const BY = { trained: "trained weights", random: "random weights", pixels: "pixels" };
 
@@ -31,9 +31,9 @@ async function center(data, d, mean) {
 
 /**
  * The bank of a control. load(progress), ready(), stop(); tile(i): the place of a picture in `canvas`;
- * rows(network, going): unit rows { data, d, mean } of all pictures; going(network, share) says false where nobody waits any more.
+ * rows(network, going): unit rows { data, d, mean } of all pictures; going(share) says false where nobody waits any more.
  */
-export function pictureBank(model, session) {
+export function pictureBank(model) {
   const about = model.get("bank");
   const { side, columns } = about;
   const box = { width: side, height: side };
@@ -60,37 +60,29 @@ export function pictureBank(model, session) {
     }
   }
 
-  /** Rows of some pictures as the network, or the pixels themselves, have them. */
-  async function part(network, from, count) {
-    const some = Array.from({ length: count }, (_, i) => rgba(from + i));
-    if (network === "pixels") {
-      await breathe();
-      return some.map((one) => picturePixels(one, box, box));
-    }
-    const joined = new Uint8ClampedArray(4 * side * side * count);
-    some.forEach((one, i) => joined.set(one, i * one.length));
-    return [await session.embed(network, joined, count, side)];
-  }
+  /** The features that came with the pictures. */
+  const given = ({ data, shape: [, d] }) => ({ data: unitRows({ data, d }), d, mean: new Float32Array(d) });
 
-  async function compute(network, going) {
-    const found = [];
-    for (let from = 0; from < known.n; from += AT_ONCE[network]) {
-      if (!going(network, from / known.n)) throw new Error("stopped");
-      found.push(...await part(network, from, Math.min(AT_ONCE[network], known.n - from)));
+  /** Pixels less their mean. */
+  async function pixelRows(going) {
+    const d = 3 * side * side;
+    const data = new Float32Array(known.n * d);
+    for (let i = 0; i < known.n; i++) {
+      if (i % AT_ONCE === 0) {
+        if (!going(i / known.n)) throw new Error("stopped");
+        await breathe();
+      }
+      data.set(picturePixels(rgba(i), box, box), i * d);
     }
-    const data = new Float32Array(found.reduce((total, { length }) => total + length, 0));
-    found.reduce((at, one) => { data.set(one, at); return at + one.length; }, 0);
-    const d = data.length / known.n;
     const mean = new Float32Array(d);
-    if (network === "pixels") await center(data, d, mean);
+    await center(data, d, mean);
     return { data: unitRows({ data, d }), d, mean };
   }
 
   async function rows(network, going) {
     if (!made.has(network)) {
-      const { data, shape: [, d] } = known.features;
-      made.set(network, network === "trained" ? { data: unitRows({ data, d }), d, mean: new Float32Array(d) }
-        : await compute(network, going));
+      made.set(network, network === "pixels" ? await pixelRows(going)
+        : given(known[network === "trained" ? "features" : network]));
     }
     return made.get(network);
   }

@@ -63,6 +63,14 @@ export function roundHalfEven(value) {
   return below % 2 === 0 ? below : below + 1;
 }
 
+/** A number with so many decimals, as Python writes it: toFixed, but a half goes to the even neighbour. */
+export function decimals(value, digits) {
+  const text = value.toFixed(digits);
+  const [, rest] = Math.abs(value).toFixed(digits + 25).split(".");
+  if (!/^50*$/.test(rest?.slice(digits) ?? "") || Number(text.at(-1)) % 2 === 0) return text;
+  return (value - Math.sign(value) * 10 ** -(digits + 1)).toFixed(digits); // toFixed took the one further from 0
+}
+
 // ---- words and ticks --------------------------------------------------------------------------------------
 
 /** Round numbers between low and high, about `count` of them. */

@@ -45,7 +45,15 @@ const SETTLED = 1e-10;
 /** The strongest `count` eigenvalues and eigenvectors of a symmetric matrix without negative ones, by subspace iteration. */
 export function leadingEigen(matrix, d, count) {
   const m = Math.min(d, count + SPARE);
-  const apply = (v) => Float64Array.from({ length: d }, (_, i) => dot(matrix.subarray(i * d, (i + 1) * d), v));
+  const apply = (v) => {
+    const image = new Float64Array(d);
+    for (let i = 0, at = 0; i < d; i++) {
+      let total = 0;
+      for (let j = 0; j < d; j++, at++) total += matrix[at] * v[j];
+      image[i] = total;
+    }
+    return image;
+  };
   const uniform = uniforms(1);
   let found = { values: [], vectors: Array.from({ length: m }, () => Float64Array.from({ length: d }, () => uniform() - 0.5)) };
   for (let round = 0; round < ROUNDS; round++) {
@@ -53,7 +61,11 @@ export function leadingEigen(matrix, d, count) {
     const images = basis.map(apply);
     const small = basis.flatMap((v) => images.map((image) => dot(v, image)));
     const { values, vectors: turns } = eigenSymmetric(small, m);
-    const turned = (from) => turns.map((turn) => from[0].map((_, i) => sum(from.map((v, k) => turn[k] * v[i]))));
+    const turned = (from) => turns.map((turn) => {
+      const made = new Float64Array(d);
+      from.forEach((v, k) => { for (let i = 0; i < d; i++) made[i] += turn[k] * v[i]; });
+      return made;
+    });
     const [vectors, mapped] = [turned(basis), turned(images)];
     found = { values, vectors };
     const worst = Math.max(...vectors.slice(0, count).map((v, k) =>
@@ -83,10 +95,17 @@ export function principal(rows, count) {
   const d = rows[0].length;
   const centre = new Float64Array(d);
   for (const token of rows) for (let i = 0; i < d; i++) centre[i] += token[i] / rows.length;
-  const centred = rows.map((token) => Float64Array.from(token, (value, i) => value - centre[i]));
+  const centred = rows.map((token) => {
+    const rest = new Float64Array(d);
+    for (let i = 0; i < d; i++) rest[i] = token[i] - centre[i];
+    return rest;
+  });
   const covariance = new Float64Array(d * d);
   for (const token of centred) {
-    for (let i = 0; i < d; i++) for (let j = i; j < d; j++) covariance[i * d + j] += token[i] * token[j];
+    for (let i = 0; i < d; i++) {
+      const value = token[i];
+      for (let j = i, at = i * d + i; j < d; j++, at++) covariance[at] += value * token[j];
+    }
   }
   for (let i = 0; i < d; i++) for (let j = 0; j < i; j++) covariance[i * d + j] = covariance[j * d + i];
   const { values, vectors } = leadingEigen(covariance, d, count);

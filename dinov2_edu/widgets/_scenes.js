@@ -6,7 +6,7 @@ import { mean, percent, rgb, sum } from "./_numbers.js";
 import { outline, strokeOverPhoto } from "./_figures.js";
 import { pcaColors } from "./_principal.js";
 import { cosines, unitRows } from "./_seeing.js";
-import { tokenGrid } from "./_tokens.js";
+import { SHARES, shareOnScale, tokenGrid } from "./_tokens.js";
 import {
   aspectOf, fixed, four, frame, hiddenBits, inWords, indexOf, middle, patchAtPlace, patchOf, photoBoard, sign, strongest,
   valueBoard,
@@ -15,8 +15,6 @@ import { nearestScene } from "./_nearest.js";
 
 const COSINE = { label: "cosine", ends: ["0 or less", "1"] };
 const MOVED = { label: "1 − cosine with the token of the whole picture", ends: ["0: not moved", "1 or more"] };
-const DOUBLINGS = [-2, 5];
-const SHARES = { label: "attention in even shares, one step for each doubling", ends: ["1/4 or less", "32 or more"] };
 /** Views that pixels have no say in: there is nothing to see before the model is there. */
 export const NEEDS_MODEL = ["attention", "blocks", "masking"];
 const NETWORKS = { trained: "trained weights", random: "random weights", pixels: "pixels alone" };
@@ -80,9 +78,6 @@ async function similarityScene(state, [first, second], session) {
 }
 
 // ---- attention --------------------------------------------------------------------------------------------
-
-/** Where even shares lie on the scale, 0 to 1: a step for each doubling. */
-export const shareOnScale = (shares) => (Math.log2(Math.max(shares, 1e-9)) - DOUBLINGS[0]) / (DOUBLINGS[1] - DOUBLINGS[0]);
 
 async function attentionScene(state, [picture], session) {
   const { network, size, block, query, place, config: { heads, n_registers } } = state;

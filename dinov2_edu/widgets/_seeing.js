@@ -63,7 +63,6 @@ export const fetchError = (error) => (/fetch/i.test(error.message) && !/\d/.test
  *   grid(picture, size)
  *   tokens(network, picture, size, { block, mask })  { data [n d], d, cls [d], grid }; block: from 1, none for the end
  *   attention(network, picture, size, block, query)  Float32Array [heads t]; query: a token
- *   embed(network, rgba, count, side)  class tokens [count d] of square pictures
  *   square(network, picture, side)  class token [d] of the picture's middle square, or its pixels
  *   stop()            end the worker; what was asked rejects with "stopped"
  */
@@ -139,8 +138,6 @@ export function seeing(model) {
     return live.ask("attention", { key, layer: block - 1, query });
   }
 
-  const embed = (network, rgba, count, side) => live.ask("embed", { model: network, rgba, count, side });
-
   /** The class token of a picture's middle, or its pixels, at side x side. */
   async function square(network, picture, side) {
     const { rgba, from, height, width } = bytesOf(picture, side, [side / patch, side / patch]);
@@ -150,7 +147,7 @@ export function seeing(model) {
     return (await live.ask("tokens", { key })).slice(0, d);
   }
 
-  return { load, stop, ready: () => ready, grid, tokens, attention, embed, square };
+  return { load, stop, ready: () => ready, grid, tokens, attention, square };
 }
 
 /** Tokens with each row brought to length 1, so that a product of two is their cosine. */

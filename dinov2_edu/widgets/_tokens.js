@@ -16,6 +16,12 @@ export function scaleColor(share) {
   return rgb(mix(STOPS[below], STOPS[below + 1], at - below));
 }
 
+const DOUBLINGS = [-2, 5];
+/** The scale of attention, of which an even share is 1. */
+export const SHARES = { label: "attention in even shares, one step for each doubling", ends: ["1/4 or less", "32 or more"] };
+/** Where even shares lie on it, 0 to 1: a step for each doubling. */
+export const shareOnScale = (shares) => (Math.log2(Math.max(shares, 1e-9)) - DOUBLINGS[0]) / (DOUBLINGS[1] - DOUBLINGS[0]);
+
 /** Draws tokens as a grid of plain squares: colorOf(i) gives [red, green, blue] in 0 to 255, or null for see-through. */
 export function tokenGrid(ctx, { x, y, width, height }, [rows, cols], colorOf) {
   const canvas = h("canvas", { width: cols, height: rows });

@@ -1,8 +1,9 @@
-// Where a token looks: one row of the attention matrix at a time, drawn over the photo.
+// Where a token looks: one row of the attention matrix at a time, drawn beside the photo on a scale that does not move.
 import {
-  arrowStep, bars, cellPath, clamp, decodeImage, figure, gallery, h, mean, outline, percent, pointerShare,
-  segmented, shell, slider, strokeOverPhoto, sum, typed,
+  bars, cellPath, clamp, decodeImage, gallery, h, mean, outline, percent, segmented, shell, slider, strokeOverPhoto, sum,
+  typed,
 } from "./_shared.js";
+import { SHARES, boardFigure, scaleColor, shareOnScale, tokenGrid } from "./_tokens.js";
 
 const STYLE = `
 .dv2-side p { font-size: 0.88rem; margin: 0.9rem 0 0.3rem; }
@@ -39,7 +40,7 @@ export const recordedPlace = (place, every, side) =>
 
 // ---- the data ---------------------------------------------------------------------------------------------
 
-/** Reads the model's bytes: { tokens, prefix, row(layer, head, query) } with head -1 for the mean of all heads. */
+/** Reads the model's bytes: { prefix, tokens, row(layer, head, query) } with head -1 for the mean of all heads. */
 function readAttention(model) {
   const [rows, cols, every, nHeads] = ["rows", "cols", "every", "n_heads"].map((key) => model.get(key));
   const levels = typed(model.get("attention"), Uint8Array);
@@ -59,7 +60,7 @@ function readAttention(model) {
     return all[0].map((_, key) => mean(all.map((weights) => weights[key])));
   };
   const patchQuery = ([r, c]) => prefix + Math.floor(r / every) * perRow + Math.floor(c / every);
-  return { prefix, row, patchQuery };
+  return { prefix, tokens, row, patchQuery };
 }
 
 const registerNames = (model) => Array.from({ length: model.get("n_registers") }, (_, i) => `register ${i + 1}`);
@@ -72,39 +73,9 @@ function chosenQuery(model, data) {
 
 // ---- the pictures -----------------------------------------------------------------------------------------
 
-/** The photo without its colours and darker, so that the colour on top means attention and nothing else. */
-function greyed(photo) {
-  const canvas = h("canvas", { width: photo.width, height: photo.height });
-  const ctx = canvas.getContext("2d");
-  ctx.drawImage(photo, 0, 0);
-  const pixels = ctx.getImageData(0, 0, photo.width, photo.height);
-  for (let i = 0; i < pixels.data.length; i += 4) {
-    const [red, green, blue] = pixels.data.subarray(i, i + 3);
-    pixels.data.fill(0.6 * (0.3 * red + 0.59 * green + 0.11 * blue), i, i + 3);
-  }
-  ctx.putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-/** One pixel a patch: amber to pale yellow by weight, dark where a mask leaves the patch out. */
-function heat(weights, marked, rows, cols) {
-  const canvas = h("canvas", { width: cols, height: rows });
-  const ctx = canvas.getContext("2d");
-  const pixels = ctx.createImageData(cols, rows);
-  const top = Math.max(...weights) || 1;
-  weights.forEach((weight, i) => {
-    const share = weight / top;
-    const color = marked[i] ? [255, 130 + 110 * share, 20 + 130 * share, 205 * share ** 0.85] : [0, 0, 0, 150];
-    pixels.data.set(color, 4 * i);
-  });
-  ctx.putImageData(pixels, 0, 0);
-  return canvas;
-}
-
-function drawMap(ctx, { width, height }, backdrop, weights, marked, [rows, cols]) {
-  ctx.drawImage(backdrop, 0, 0, width, height);
-  ctx.imageSmoothingEnabled = false;
-  ctx.drawImage(heat(weights, marked, rows, cols), 0, 0, width, height);
+/** Weights of patches in the one scale of colours; darker where a mask leaves a patch out. tokens: how many share. */
+function drawWeights(ctx, place, { patches, marked, tokens }, grid) {
+  tokenGrid(ctx, place, grid, (i) => scaleColor(shareOnScale(patches[i] * tokens)).map((value) => (marked[i] ? value : 0.3 * value)));
 }
 
 // ---- the words --------------------------------------------------------------------------------------------
@@ -137,13 +108,14 @@ function lookAt(model, data) {
   const weights = data.row(layer, head, chosenQuery(model, data));
   const patches = weights.slice(data.prefix);
   return {
-    layer, head, keep, patches, cls: weights[0], registers: weights.slice(1, data.prefix),
+    layer, head, keep, patches, tokens: data.tokens, cls: weights[0], registers: weights.slice(1, data.prefix),
     marked: markedOf(patches, keep),
     grid: [model.get("rows"), model.get("cols")],
   };
 }
 
-function followPointerAndKeys(ui, canvas) {
+/** Photo and map side by side, both to point at. */
+function boards(ui, photo, view) {
   const { model } = ui;
   const [every, ...grid] = ["every", "rows", "cols"].map((key) => model.get(key));
   const choose = (place) => {
@@ -151,23 +123,32 @@ function followPointerAndKeys(ui, canvas) {
     const same = model.get("query") === "patch" && String(patch) === String(model.get("patch"));
     if (!same) ui.set({ query: "patch", patch });
   };
-  const point = (event) => {
-    const [x, y] = pointerShare(event, canvas);
-    choose([Math.floor(y * grid[0]), Math.floor(x * grid[1])]);
-  };
-  canvas.setAttribute("role", "application");
-  canvas.addEventListener("pointermove", point);
-  canvas.addEventListener("pointerdown", point);
-  canvas.addEventListener("keydown", (event) => {
-    const step = arrowStep(event);
-    if (!step) return;
-    const [r, c] = model.get("patch");
-    choose(model.get("query") === "patch" ? [r + step[1] * every, c + step[0] * every] : [r, c]);
+  const board = (title, paint) => ({ title, grid, aspect: grid[1] / grid[0], paint: (ctx, place) => {
+    paint(ctx, place);
+    const { marked, keep } = view();
+    if (keep < 1) strokeOverPhoto(ctx, outline(marked, grid, place));
+    if (model.get("query") === "patch") strokeOverPhoto(ctx, cellPath(model.get("patch"), grid, place));
+  } });
+  const recorded = every > 1 ? ` One patch in each ${every} x ${every} is recorded.` : "";
+  boardFigure(ui, {
+    caption: `Tap a patch, or move with the arrow keys, to see where it looks.${recorded} ${model.get("source")}`,
+    boards: () => ({
+      list: [board("the photo", (ctx, at) => ctx.drawImage(photo, at.x, at.y, at.width, at.height)),
+        board(headName(model.get("head")), (ctx, at) => drawWeights(ctx, at, view(), grid))],
+      columns: () => 2, scale: SHARES,
+      alt: `The photo, and beside it where ${queryName(model)} looks. Arrow keys move to another patch.`,
+    }),
+    tap: ({ patch }) => choose(patch),
+    step: ([columns, rows]) => {
+      const [r, c] = model.get("patch");
+      choose(model.get("query") === "patch" ? [r + rows * every, c + columns * every] : [r, c]);
+    },
+    press: () => {},
   });
 }
 
 /** The heads of the chosen layer as small maps to choose from. */
-function headMosaic(ui, into, data, backdrop) {
+function headMosaic(ui, into, data) {
   const { model } = ui;
   const grid = [model.get("rows"), model.get("cols")];
   const heads = Array.from({ length: model.get("n_heads") + 1 }, (_, i) => i - 1);
@@ -180,8 +161,9 @@ function headMosaic(ui, into, data, backdrop) {
       paint: (ctx, side) => {
         const patches = data.row(model.get("layer"), head, query).slice(data.prefix);
         const scale = side / Math.max(...grid);
-        const size = { width: grid[1] * scale, height: grid[0] * scale };
-        drawMap(ctx, size, backdrop, patches, markedOf(patches, model.get("keep")), grid);
+        const place = { x: 0, y: 0, width: grid[1] * scale, height: grid[0] * scale };
+        const marked = markedOf(patches, model.get("keep"));
+        drawWeights(ctx, place, { patches, marked, tokens: data.tokens }, grid);
       },
     })));
   });
@@ -200,32 +182,17 @@ function tokenBars(ui, into, view) {
 }
 
 async function render({ model, el }) {
-  const photo = greyed(await decodeImage(model.get("photo")));
-  const ui = shell({ model, el, label: "Attention over the photo" });
+  const photo = await decodeImage(model.get("photo"));
+  const ui = shell({ model, el, label: "Attention beside the photo" });
   ui.root.append(h("style", {}, STYLE));
   const data = readAttention(model);
   const view = () => lookAt(model, data);
-  const [rows, cols, every] = ["rows", "cols", "every"].map((key) => model.get(key));
+  boards(ui, photo, view);
 
-  const recorded = every > 1 ? `; 1 patch in each ${every} x ${every} is recorded` : "";
-  const canvas = figure(ui, {
-    caption: "Point at a patch, or move with the arrow keys, to see where it looks. "
-      + `Brighter for more; each map has its own scale${recorded}. ${model.get("source")}`,
-    aspect: cols / rows, interactive: true,
-    paint: (ctx, size) => {
-      const { patches, marked, keep, grid } = view();
-      drawMap(ctx, size, photo, patches, marked, grid);
-      if (keep < 1) strokeOverPhoto(ctx, outline(marked, grid, size));
-      if (model.get("query") === "patch") strokeOverPhoto(ctx, cellPath(model.get("patch"), grid, size));
-      return `Attention of ${queryName(model)} over the photo. Arrow keys move to another patch.`;
-    },
-  });
-  followPointerAndKeys(ui, canvas);
-
-  const side = h("div", { class: "dv2-side dv2-later" });
-  ui.stage.append(side);
-  headMosaic(ui, side, data, photo);
-  tokenBars(ui, side, view);
+  const [heads, kinds] = [0, 1].map(() => h("div", { class: "dv2-side dv2-later" }));
+  ui.stage.append(heads, kinds);
+  headMosaic(ui, heads, data);
+  tokenBars(ui, kinds, view);
 
   const [names, layers] = [registerNames(model), model.get("layers")];
   segmented(ui, { key: "query", label: "Who looks", wide: names.length > 0, options: [

@@ -1,4 +1,4 @@
-"""Where a token looks: the real attention of a model over its photo, by layer and head."""
+"""Where a token looks: the real attention of a model beside its photo, by layer and head."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 // Bottleneck features and prototypes on a sphere that can be turned, and KoLeo's push on the class tokens.
 import {
-  arrowStep, bars, button, clamp, figure, font, h, legend, minus, percent, player, reducedMotion, row, segmented, shell,
+  arrowStep, bars, button, clamp, figure, font, h, legend, minus, more, percent, player, reducedMotion, row, segmented, shell,
   slider, softmax, sum, toggle, typed,
 } from "./_shared.js";
 import { dot, koleoLoss, koleoStep, length, nearestOthers, unit } from "./_koleo.js";
@@ -242,10 +242,11 @@ function controls(ui, data) {
     format: (index) => tokenName(data, index) });
   slider(ui, { key: "temperature", label: "Temperature", values: TEMPERATURES });
   slider(ui, { key: "koleo_steps", label: "KoLeo steps taken", min: 0, max: MAX_STEPS });
-  slider(ui, { key: "yaw", label: "Turn", min: -180, max: 180, step: 5, format: degrees });
-  slider(ui, { key: "pitch", label: "Tilt", min: -90, max: 90, step: 5, format: degrees });
-  toggle(ui, { key: "normalise", label: "features brought to length 1" });
   koleoButtons(ui);
+  const into = more(ui, "More: turn, tilt, length");
+  slider(ui, { key: "yaw", label: "Turn", min: -180, max: 180, step: 5, format: degrees, into });
+  slider(ui, { key: "pitch", label: "Tilt", min: -90, max: 90, step: 5, format: degrees, into });
+  toggle(ui, { key: "normalise", label: "features brought to length 1", into });
 }
 
 function render({ model, el }) {

@@ -20,6 +20,7 @@ METRICS = {
     "patch_target_entropy": "patch target entropy, nats",
     "feature_spread": "feature spread",
     "knn": "k-NN accuracy",
+    "dense": "accuracy on single patches",
     "lr": "learning rate",
     "momentum": "teacher momentum",
     "teacher_temperature": "teacher temperature",

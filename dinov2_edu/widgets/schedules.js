@@ -2,7 +2,7 @@
 import { cosineAt } from "./_cosine.js";
 import { drawCurve } from "./_curves.js";
 import {
-  axes, figure, percent, pointerShare, remember, segmented, shell, short, slider, strokeLine, toggle,
+  axes, figure, more, percent, pointerShare, remember, segmented, shell, short, slider, strokeLine, toggle,
 } from "./_shared.js";
 
 const POINTS = 240; // of a curve
@@ -187,10 +187,11 @@ function render({ model, el }) {
   segmented(ui, { key: "unit", label: "Axis", options: units, wide: true });
   slider(ui, { key: "place", label: "Cursor", min: 0, max: PLACES, format: () => `step ${whole(where())}` });
   toggle(ui, { key: "beside", label: "The others, thin: published solid, default dashed, yours dotted" });
+  const into = more(ui, "A run of yours: steps, pictures, momentum");
   const mine = [
-    slider(ui, { key: "steps", label: "Steps of your run", values: LENGTHS, format: whole }),
-    slider(ui, { key: "batch", label: "Pictures a step", values: BATCHES, format: whole }),
-    slider(ui, { key: "momentum", label: "First momentum", values: STARTS }),
+    slider(ui, { key: "steps", label: "Steps of your run", values: LENGTHS, format: whole, into }),
+    slider(ui, { key: "batch", label: "Pictures a step", values: BATCHES, format: whole, into }),
+    slider(ui, { key: "momentum", label: "First momentum", values: STARTS, into }),
   ];
   ui.watch(() => {
     for (const input of mine) input.disabled = model.get("recipe") !== "yours";

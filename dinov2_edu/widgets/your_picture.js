@@ -235,11 +235,11 @@ async function render({ model, el }) {
   const notice = (text) => { status.textContent = text; status.hidden = !text; };
   const pictures = await album(ui, notice);
   const session = seeing(model);
-  const bank = pictureBank(model, session);
+  const bank = pictureBank(model);
   const networkNow = () => (session.ready() ? model.get("network") : "pixels");
-  const going = (network, share) => {
-    const waited = model.get("view") === "nearest" && networkNow() === network;
-    if (waited) ui.say(`The pictures are seen by ${network === "pixels" ? "pixels" : "random weights"}: ${percent(share)}.`);
+  const going = (share) => {
+    const waited = model.get("view") === "nearest" && networkNow() === "pixels";
+    if (waited) ui.say(`The pictures' pixels are read: ${percent(share)}.`);
     return waited;
   };
   Object.assign(session, { bank, going });

@@ -21,17 +21,31 @@ from kinds import (
 
 from dinov2_edu import dinov2, exercises, notebook, vit
 from dinov2_edu.data import patterns10
-from dinov2_edu.experiments import ablations, evaluation, presets, recipes, sparklines, study_rows
+from dinov2_edu.data.mosaics import pattern_mosaics
+from dinov2_edu.experiments import (
+    ablations,
+    evaluation,
+    own_run,
+    page_weights,
+    presets,
+    recipes,
+    recorded_rows,
+    released,
+    sparklines,
+    study_rows,
+)
 from dinov2_edu.plots import charts, diagrams, panels, pictures, scores, style, views
 from dinov2_edu.widgets.agree import AgreeWidget
 from dinov2_edu.widgets.attention import AttentionWidget
 from dinov2_edu.widgets.cost import CostWidget
 from dinov2_edu.widgets.crops import CropsWidget
+from dinov2_edu.widgets.doctor import DoctorWidget
 from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.guess import GuessWidget
 from dinov2_edu.widgets.learns import LearnsWidget
 from dinov2_edu.widgets.losses import LossesWidget
 from dinov2_edu.widgets.masks import MasksWidget
+from dinov2_edu.widgets.match import MatchWidget
 from dinov2_edu.widgets.mistakes import MistakesWidget
 from dinov2_edu.widgets.prototypes import PrototypesWidget
 from dinov2_edu.widgets.runs import RunsWidget
@@ -113,10 +127,11 @@ refuses(
 )
 refuses(
     panels.plot_panels,
-    {"panels": {"loss": LINE}, "x_label": "step", "levels": None},
+    {"panels": {"loss": LINE}, "x_label": "step", "levels": None, "one_scale": True},
     panels=[({}, "at least one panel"), ({"loss": {"a": []}}, "at least one"), ([LINE], "a dictionary")],
     x_label=words,
     levels=levels,
+    one_scale=flag(),
 )
 refuses(
     panels.plot_history,
@@ -349,6 +364,19 @@ refuses(
     utilisation=[(39.0, "utilisation|39")],
 )
 refuses(
+    DoctorWidget,
+    {"samples": {"mine": "step,loss\n1,2\n"}, "alt": "x"},
+    samples=[
+        (["log"], "^samples: wanted a dictionary"),
+        ({"mine": {"loss": [1.0]}}, "of 'mine' wanted the text of a log or a dictionary with its history"),
+        ({"mine": " "}, "of 'mine' wanted the text"),
+        ({"": "step,loss"}, "one has no name"),
+    ],
+    sample=[("other", "sample: wanted one of .*'mine'.*'other'")],
+    n_prototypes=[(1, "wanted 2 or more, or 0"), (-2, "n_prototypes|minimum|-2"), ("32", "n_prototypes")],
+    **values,
+)
+refuses(
     ScoresWidget,
     {"alt": "x"},
     angle=[(181, "angle|181"), ("1", "angle")],
@@ -557,15 +585,39 @@ refuses(
 
 # commands' functions
 
-refuses(
-    ablations.load_runs,
-    {"experiments": ("healthy",), "folder": ablations.RUNS_FOLDER},
-    experiments=[
+RUNS = {
+    "experiments": [
         ("healthy", "^NAME: wanted a list of strings, got 'healthy'"),
         (("ill",), "no recorded run in"),
     ],
-    folder=[(3, "^NAME: wanted a string or a path, got 3"), ("nowhere", "no recorded run in nowhere")],
+    "folder": [(3, "^NAME: wanted a string or a path, got 3"), ("nowhere", "no recorded run in nowhere")],
+}
+refuses(
+    ablations.load_runs,
+    {"experiments": ("healthy",), "seed": 0, "folder": ablations.RUNS_FOLDER},
+    seed=[*whole(None), (7, "no recorded run in")],
+    **RUNS,
 )
+refuses(
+    ablations.load_seeds,
+    {"experiments": ("healthy",), "folder": ablations.RUNS_FOLDER},
+    **RUNS,
+)
+refuses(
+    page_weights.page_random_backbone,
+    {"config": vit.BOOK_VIT, "seed": 0},
+    config=config("ViTConfig"),
+    seed=whole(0),
+)
+refuses(
+    own_run.own_run,
+    {"n_pictures": 1000, "side": 32, "steps": 600},
+    n_pictures=whole(64, "63 pictures are too few to train on"),
+    side=whole(32, "side must be 32 or 64 or 96 or 128, got 31"),
+    steps=whole(50, "49 steps are too few"),
+)
+refuses(own_run.own_side, {"shorter_side": 100}, shorter_side=whole(16, "less than 16 pixels"))
+refuses(own_run.own_momentum, {"steps": 100}, steps=whole())
 refuses(
     presets.with_steps,
     {"config": presets.patterns10_run(), "steps": None},
@@ -592,6 +644,17 @@ refuses(
     ],
     c_grid=[(0.1, "^c_grid: wanted a list of finite numbers, got 0.1")],
 )
+recording = [
+    ("cifar10", "^recorded: wanted a RecordedCifar10 or None, got 'cifar10'"),
+    ({}, "^recorded: wanted a RecordedCifar10"),
+]
+refuses(
+    recorded_rows.recorded_photos,
+    {"besides": ["vits14", "vits14_reg4", "vitl14"]},
+    besides=[("vits14", "^besides: wanted .*strings, got 'vits14'"), ([3], "^besides: wanted"), (3, "got 3")],
+)
+refuses(recorded_rows.accuracy_rows, {"recorded": None}, recorded=recording)
+refuses(recorded_rows.labelled_sets, {"recorded": None}, recorded=recording)
 
 refuses(recipes.default_recipe, {"batch_size": 1024}, batch_size=whole())
 refuses(recipes.published_recipe, {"batch_size": 3072}, batch_size=whole())
@@ -602,9 +665,60 @@ refuses(
     width=whole(),
 )
 refuses(
+    evaluation.dense_evaluator,
+    {"train": pattern_mosaics(4, size=8), "test": pattern_mosaics(2, size=8)},
+    train=config("Mosaics"),
+    test=config("Mosaics"),
+)
+refuses(
+    released.load_released,
+    {"path": released.RECORDED},
+    path=[(3, "^path: wanted a string or a path, got 3"), ("nowhere", "no recorded runs in nowhere")],
+)
+refuses(released.student_run, {"seed": 0, "steps": 100}, seed=whole(0), steps=[*whole(None), (60, "warmup")])
+refuses(
+    released.last_phase,
+    {"config": presets.patterns10_run(), "size": 64, "seed": 0, "steps": 20},
+    config=config("TrainConfig"),
+    size=[*whole(None), (30, "crops.global_size 30 is not a multiple of the patch size 8")],
+    seed=whole(0),
+    steps=whole(None),
+)
+refuses(
     evaluation.knn_evaluator,
     {"train": patterns10(4), "test": patterns10(4), "n_train": 4},
     train=config("ImageSet"),
     test=config("ImageSet"),
     n_train=whole(),
+)
+
+MATCHED = {"pixels": np.arange(4)}
+TRUE_PLACES = np.zeros((4, 2))
+refuses(
+    MatchWidget,
+    {
+        "left": PHOTO,
+        "right": PHOTO,
+        "found": MATCHED,
+        "truth": TRUE_PLACES,
+        "grid": (2, 2),
+        "source": "",
+        "alt": "x",
+    },
+    left=[(3, "^left: wanted a picture, got 3")],
+    right=[(None, "^right: wanted a picture, got None")],
+    found=[
+        ({}, "found is empty"),
+        ({"a": np.arange(3)}, "found by 'a': wanted 4 whole numbers from 0 to 3"),
+        ({"a": np.arange(4) + 1}, "found by 'a'"),
+        ({"a": np.zeros(4)}, "found by 'a'"),
+    ],
+    truth=[
+        (TRUE_PLACES[:3], r"truth: wanted 4 places of shape \(4, 2\)"),
+        (TRUE_PLACES * NAN, "no place is known"),
+    ],
+    grid=[*pair("whole numbers"), ((2, 3), "wanted 6 whole numbers")],
+    source=text(),
+    seen_by=[("nobody", "seen_by: wanted one of")],
+    patch=[([2, 0], "patch: wanted .*within the 2 x 2 grid")],
 )

@@ -29,6 +29,7 @@ from torch import nn
 from dinov2_edu import training
 from dinov2_edu.crops import CropConfig
 from dinov2_edu.training import TrainConfig, cost
+from dinov2_edu.training.doctor import examine, read_log
 from dinov2_edu.training.state import Schedules
 from dinov2_edu.vit import ViTConfig
 
@@ -145,10 +146,33 @@ refuses(
 )
 refuses(
     training.train_step,
-    {"state": training.build_state(TINY), "batch": BATCH, "generator": draw()},
+    {
+        "state": training.build_state(TINY),
+        "batch": BATCH,
+        "generator": draw(),
+        "losses_of": training.compute_losses,
+    },
     state=state,
     batch=batch,
     generator=generator(),
+    losses_of=function(),
+)
+refuses(
+    training.distill_from,
+    {"teacher": STATE.teacher},
+    teacher=[
+        (None, "^teacher: wanted a Network, got None"),
+        (STATE, "^teacher: wanted a Network, got TrainState"),
+        (STATE.teacher.backbone, "^teacher: wanted a Network, got VisionTransformer"),
+    ],
+)
+OTHER = replace(TINY, n_prototypes=8)
+refuses(
+    training.distill_from(STATE.teacher),
+    {"state": STATE, "batch": BATCH, "teacher_temperature": 0.07},
+    state=[*state, (training.build_state(OTHER), "the student has 8 prototypes, the teacher's heads 4")],
+    batch=batch,
+    teacher_temperature=above_zero(),
 )
 refuses(Schedules, {"config": TINY}, config=config("TrainConfig"))
 at = Schedules(TINY).at
@@ -169,11 +193,18 @@ refuses(
 QUIET = training.FitOptions(progress=False)
 refuses(
     training.fit,
-    {"state": training.build_state(TINY), "images": BYTES, "options": QUIET, "until": 1},
+    {
+        "state": training.build_state(TINY),
+        "images": BYTES,
+        "options": QUIET,
+        "until": 1,
+        "losses_of": training.compute_losses,
+    },
     state=state,
     images=[*images("uint8")[:6], (BYTES[:1], "batch|images")],
     options=[({"log_every": 1}, "^options: wanted a FitOptions or None")],
     until=whole(0),
+    losses_of=function(),
 )
 refuses(
     training.save_checkpoint,
@@ -212,6 +243,24 @@ assert (
     training.diagnose({**HISTORY, "target_entropy": [NAN]}, 4).name == "diverged"
 )  # no error: that is what it is for
 assert isinstance(STATE.student, nn.Module) and isinstance(BATCH.masks, torch.Tensor)
+
+LOG = '{"iteration": 0, "total_loss": 1.0}'
+refuses(
+    read_log,
+    {"source": LOG},
+    source=[
+        (None, "^source: wanted a string or a path, got None"),
+        (b"{}", "^source: wanted a string or a path, got b'{}'"),
+        ("a,b\n1,2\n", "^no loss in this log, only a, b: wanted history.json"),
+        (LOG[:-1], "^line 1 of the log is cut off or no JSON"),
+    ],
+)
+refuses(
+    examine,
+    {"log": read_log(LOG), "n_prototypes": None},
+    log=[(LOG, "^log: wanted a Log, got"), (None, "^log: wanted a Log, got None")],
+    n_prototypes=whole(2),
+)
 
 # cost
 

@@ -499,7 +499,7 @@ refuses(
 )
 
 refuses(palette.role_colour, {"name": "teacher"}, name=text())
-for call in (files.local_path, files.write_whole):
+for call in (files.local_path, files.last_name, files.write_whole):
     more = {"content": b""} if call is files.write_whole else {}
     refuses(
         call,
@@ -509,4 +509,15 @@ for call in (files.local_path, files.write_whole):
     )
 refuses(
     files.write_whole, {"path": "x", "content": b""}, run=False, content=[(3, "^content: wanted .*, got 3")]
+)
+refuses(
+    files.write_together,
+    {"folder": "x", "contents": {"a": b""}},
+    run=False,
+    folder=[(3, "^folder: wanted a string or a path, got 3"), (None, "got None")],
+    contents=[
+        ([], "^contents: wanted "),
+        ({"a": 3}, "^contents: wanted "),
+        ({}, "^contents is empty: name at least one file"),
+    ],
 )

@@ -1,6 +1,8 @@
 """Rows for *use it*: pictures, data, weights, features, probes."""
 
+from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from kinds import (
     IMAGES,
     NAN,
     above_zero,
+    config,
     device,
     draw,
     flag,
@@ -24,10 +27,13 @@ from kinds import (
     three,
     whole,
 )
+from kinds import pair as pair_of_numbers
 from PIL import Image
 from torch import nn
 
 from dinov2_edu import data, features, pictures, probe, weights
+from dinov2_edu.data import imageset, messy, mosaics
+from dinov2_edu.features import eight_bits, recorded, recordings
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 
 CONFIG = ViTConfig(img_size=28, patch_size=7, width=8, depth=2, heads=2)
@@ -36,6 +42,34 @@ PHOTO = Image.new("RGB", (14, 14))
 BAD = [(None, "got None"), (3, "^NAME: wanted .*, got 3")]
 
 # probe
+
+TWO = data.ImageSet(BYTES, torch.tensor([0, 1]), ("a", "b"), "two")
+CLASSIFIER = probe.Classifier(MODEL, 8, 2)
+refuses(
+    probe.Classifier,
+    {"backbone": MODEL, "width": 8, "n_classes": 2},
+    backbone=[(None, "^backbone: wanted a(n nn.)?Module, got None|^backbone: wanted")],
+    width=whole(),
+    n_classes=whole(2),
+)
+refuses(
+    probe.fine_tune,
+    {
+        "classifier": CLASSIFIER,
+        "pictures": TWO,
+        "generator": draw(),
+        "steps": 1,
+        "batch_size": 2,
+        "lr": (0.1, 0.1),
+    },
+    run=False,
+    classifier=[(None, "^classifier: wanted a Classifier, got None")],
+    pictures=[(None, "^pictures: wanted an ImageSet, got None"), (BYTES, "^pictures: wanted an ImageSet")],
+    generator=generator(),
+    steps=whole(),
+    batch_size=whole(),
+    lr=[*pair_of_numbers(), ((0.0, 0.1), "^lr must be a finite number above 0")],
+)
 
 ROWS = torch.randn(8, 3, generator=draw())
 CLASSES = torch.tensor([0, 1] * 4)
@@ -72,6 +106,36 @@ refuses(
     k=whole(1, "k must lie in 1 to 8.*got 0"),
 )
 refuses(probe.nearest, {"train": ROWS, "queries": ROWS, "k": 2}, k=[(9, "k must lie in 1 to 8.*got 9")])
+groups = [*labels(), (CLASSES[:0], "got none|with n = 0")][1:]
+refuses(
+    probe.copy_groups,
+    {"features": ROWS, "threshold": 0.9, "k": 4},
+    features=rows(),
+    threshold=real((1.5, "cosine similarity, -1 to 1, got 1.5")),
+    k=whole(),
+)
+refuses(probe.keep_first, {"groups": CLASSES}, groups=[groups[0], groups[2], groups[-1]])
+refuses(
+    probe.group_scores,
+    {"groups": CLASSES, "truth": CLASSES},
+    groups=[groups[0], groups[2], groups[-1]],
+    truth=[groups[0], (CLASSES[:3], "with n = 8 as in groups|n = 8")],
+)
+refuses(
+    probe.retrieve,
+    {"pool": ROWS, "queries": ROWS[:2], "k": 2},
+    pool=rows(),
+    k=[*whole(None), (0, "k must lie in 1 to 8.*got 0"), (9, "k must lie in 1 to 8.*got 9")],
+)
+refuses(
+    probe.retrieve_clusters,
+    {"pool": ROWS, "queries": ROWS, "n_clusters": 2, "per_cluster": 2, "least": 1, "generator": draw()},
+    pool=rows(),
+    n_clusters=[*whole(), (9, "n_clusters must be at most the pool's 8 pictures, got 9")],
+    per_cluster=whole(),
+    least=whole(),
+    generator=generator(),
+)
 refuses(
     probe.knn_predict,
     {"train": ROWS, "labels": CLASSES, "test": ROWS, "k": 2, "temperature": 0.07},
@@ -295,6 +359,17 @@ refuses(
         ({"n_layers": 2}, "^options: wanted an ExtractOptions"),
     ],
 )
+FOUND = features.extract_features(MODEL, BYTES, preprocessing=READY, options=QUIET)
+refuses(
+    features.save_table,
+    {"path": "/nowhere/t.npz", "features": FOUND, "names": ("a", "b"), "classes": None},
+    run=False,
+    path=[(3, "^path: wanted a string or a path, got 3"), ("t.csv", r"ends in \.npz or \.parquet")],
+    features=[(None, "^features: wanted a Features, got None")],
+    names=[(("a",), "^names: wanted one for each of 2"), (3, "^names: wanted a list of strings, got 3")],
+    classes=[(("a",), "^classes: wanted one for each of 2")],
+)
+refuses(features.table_path, {"path": "t.npz"}, path=[(3, "^path: wanted"), ("t", "ends in")])
 refuses(
     features.attention_over_patches,
     {"model": MODEL, "image": IMAGES[:1], "layer": -1},
@@ -341,6 +416,39 @@ refuses(
     threshold=real((99.0, "too few for 3 components: move the threshold")),
     foreground_high=flag(),
 )
+CODE = eight_bits.fit_eight_bits(ROWS, 2)
+refuses(
+    eight_bits.EightBits,
+    vars(CODE),
+    mean=tensor("(d: width,)", 1)[:4],
+    basis=[*tensor("(k: prototypes, d: width)", 2)[:4], (torch.zeros(2, 4), "with d = 3 as in mean")],
+    scale=[*tensor("(k: prototypes,)", 1)[:4], (torch.zeros(3), "with k = 2 as in basis")],
+)
+refuses(
+    eight_bits.fit_eight_bits,
+    {"rows": ROWS, "dimensions": 2},
+    rows=[*tensor("(n, d: width)", 2), (ROWS[:0], "rows is empty"), (ROWS * NAN, "not finite")],
+    dimensions=[*whole(None), (0, "dimensions must lie in 1 to 3"), (4, "must lie in 1 to 3, .*; got 4")],
+)
+refuses(
+    CODE.encode,
+    {"rows": ROWS},
+    rows=[*tensor("(n, d: width)", 2), (ROWS[:, :2], "of rows 3 wide, got rows 2 wide")],
+)
+refuses(
+    CODE.decode,
+    {"codes": CODE.encode(ROWS)},
+    codes=[
+        (ROWS, r"^codes: wanted .*int8.*, got a float32 tensor"),
+        (None, "^codes: wanted .*, got None"),
+        (torch.zeros(1, 3, dtype=torch.int8), "wanted 2 codes a row, got 3"),
+    ],
+)
+somewhere = [(3, "^folder: wanted a string, a path or None, got 3")]
+refuses(recordings.read_recording, {"name": "photos-vits14"}, run=False, name=text(), folder=somewhere)
+refuses(recordings.read_manifest, {"folder": Path("nowhere")}, folder=[(3, "^folder: wanted a path, got 3")])
+refuses(recorded.read_recorded_photos, {"model": "vits14"}, run=False, model=text(), folder=somewhere)
+refuses(recorded.read_recorded_cifar10, {"model": "vits14"}, run=False, model=text(), folder=somewhere)
 
 # data
 
@@ -388,6 +496,22 @@ refuses(
     seed=[*whole(None), (-1, "^seed must .*-1")],
 )
 refuses(
+    messy.messy_collection,
+    {"originals": data.patterns10(10, size=8), "n_copies": 1, "generator": draw()},
+    originals=[(None, "^originals: wanted an ImageSet, got None"), (BYTES, "got a uint8 tensor")],
+    n_copies=[*whole(), (3, "5 x 3 copies need as many originals, got 10")],
+    generator=generator(),
+)
+MOSAICS = mosaics.pattern_mosaics(4, size=8)
+refuses(
+    mosaics.pattern_mosaics,
+    {"n": 1, "split": "train", "size": 8},
+    n=whole(),
+    split=[*text(), ("all", "split must be .*got 'all'")],
+    size=[*whole(None), (4, "^size must be at least 8, got 4"), (10, "size must be a multiple of 4, got 10")],
+)
+refuses(MOSAICS.patch_labels, {"rows": 2}, rows=[*whole(None), (3, "rows must be even"), (0, "got 0")])
+refuses(
     data.load_cifar10,
     {"split": "train"},
     run=False,
@@ -401,7 +525,34 @@ refuses(
     split=[*text(), ("all", "split must be")],
     n=whole(1, "50000 pictures, asked for 0"),
 )
+refuses(
+    imageset.even_rows,
+    {"total": 10, "count": 3},
+    total=whole(0),
+    count=whole(0),
+)
+refuses(data.sample_square, {"name": "closer"}, name=[*text(), ("dog", "no square 'dog', only pagoda")])
 refuses(data.sample_image, {"name": "china"}, name=[*text(), ("dog", "no sample photo 'dog', only china")])
+
+refuses(
+    data.look_over,
+    {"folder": "/nowhere"},
+    run=False,
+    folder=[
+        (3, "^folder: wanted a string or a path, got 3"),
+        ("/nowhere", "no folder /nowhere: check the name"),
+    ],
+)
+FOLDER = data.OwnFolder(Path("/nowhere"), (Path("/nowhere/a.png"),), (0,), ("a",), ((8, 8),), Counter())
+refuses(
+    data.read_own,
+    {"folder": FOLDER, "side": 8},
+    run=False,
+    folder=[(None, "^folder: wanted an OwnFolder, got None"), ("/nowhere", "^folder: wanted an OwnFolder")],
+    side=whole(),
+    on_error=one_of("raise", "skip"),
+    progress=flag(),
+)
 
 # weights
 
@@ -449,6 +600,37 @@ for call in (weights.to_timm, weights.to_transformers):
         model=[(None, "^model: wanted a VisionTransformer"), (MODEL.state_dict(), "VisionTransformer")],
     )
 
+for call, good in ((weights.save_transformers, "folder"), (weights.save_timm, "path")):
+    refuses(
+        call,
+        {"model": MODEL, good: "/nowhere/m.safetensors"},
+        run=False,
+        model=[(None, "^model: wanted a VisionTransformer")],
+        **{good: [(3, "^NAME: wanted a string or a path, got 3")]},
+    )
+refuses(weights.save_timm, {"model": MODEL, "path": "m"}, run=False, path=[("m.bin", "ends in .safetensors")])
+refuses(
+    weights.save_official,
+    {"model": MODEL, "path": "/nowhere/m.safetensors"},
+    run=False,
+    model=[(None, "^model: wanted a VisionTransformer")],
+    path=[(3, "^NAME: wanted a string or a path, got 3"), ("m.bin", "m.bin: wanted a name that ends in")],
+)
+refuses(
+    weights.save_onnx,
+    {"model": MODEL, "path": "/nowhere/m.onnx", "size": 28},
+    run=False,
+    model=[(None, "^model: wanted a VisionTransformer")],
+    path=[(3, "^NAME: wanted a string or a path, got 3"), ("m.pb", "m.pb: wanted a name that ends in .onnx")],
+    size=[
+        (30, "size 30 is not a multiple of the patch size 7"),
+        (0, "not a multiple"),
+        (2.5, "^size: wanted"),
+    ],
+)
+for call in (weights.transformers_config, weights.timm_arguments):
+    refuses(call, {"config": CONFIG}, config=config("ViTConfig"))
+
 # pictures
 
 for call in (pictures.read_rgb, pictures.read_tensor):
@@ -484,4 +666,140 @@ refuses(
     {"folder": "."},
     run=False,
     folder=[(3, "^folder: wanted a string or a path, got 3"), ("/nowhere", "/nowhere")],
+)
+
+# dense tasks
+
+MAPS = torch.randint(2, (2, 14, 14), generator=draw())
+SCENES = data.Scenes(BYTES, MAPS, ("a", "b"), "random")
+refuses(
+    data.drawn_scenes,
+    {"n": 1, "split": "train", "size": 32, "seed": 0},
+    n=whole(),
+    split=[*text(), ("all", "split must be .*got 'all'")],
+    size=[*whole(None), (31, "^size must be at least 32, got 31")],
+    seed=whole(0),
+)
+TEN = data.ImageSet(
+    torch.zeros(10, 3, 4, 4).byte(), torch.arange(10), tuple("abcdefghij"), "ten grey pictures"
+)
+refuses(
+    data.mosaic_scenes,
+    {"pictures": TEN, "n": 1, "tiles": 2, "generator": draw()},
+    pictures=[(BYTES, "^pictures: wanted"), (TEN.subset([0, 1]), "needs 9 classes, got 2: take fewer tiles")],
+    n=whole(),
+    tiles=whole(),
+    generator=generator(),
+)
+refuses(
+    features.patch_tokens,
+    {"model": MODEL, "images": IMAGES, "layers": (-1,), "window": 14},
+    model=[(3, "^model: wanted"), (None, "^model: wanted")],
+    images=images(),
+    layers=[((), "layers is empty"), ((7,), "7")],
+    window=[*whole(None), (7, "even number of patches of 7"), (0, "even number"), (28, "even number")],
+)
+refuses(
+    features.pixel_patches,
+    {"images": IMAGES, "patch": 7, "mean": False},
+    images=images(),
+    patch=[*whole(), (4, "multiples of the patch size 4")],
+    mean=flag(),
+)
+refuses(
+    probe.image_folds,
+    {"n_images": 4, "n_folds": 2, "generator": draw()},
+    n_images=whole(2),
+    n_folds=[*whole(2), (5, "n_folds must be at most n_images = 4, got 5")],
+    generator=generator(),
+)
+refuses(
+    probe.class_shares,
+    {"labels": MAPS, "patch": 7, "n_classes": 2},
+    labels=[
+        (MAPS.float(), "^labels: wanted an integer tensor"),
+        (MAPS + 1, "must lie in 0 to 1, got 1 to 2"),
+    ],
+    patch=[*whole(), (4, "patches of 4 pixels do not tile 14 x 14")],
+    n_classes=whole(),
+)
+PATCHES = torch.randn(2, 4, 5, generator=draw())
+SHARES = torch.full((2, 4, 2), 0.5)
+refuses(
+    probe.fit_segmenter,
+    {"tokens": PATCHES, "shares": SHARES, "weight_decay": 0.1},
+    tokens=[(PATCHES[0], "^tokens: wanted a floating-point tensor"), (PATCHES * NAN, "not finite")],
+    shares=[(SHARES / 2, "rows that sum to 1"), (SHARES[0], "^shares: wanted a floating-point tensor")],
+    weight_decay=above_zero(),
+)
+refuses(
+    probe.upsample,
+    {"logits": PATCHES, "size": 8},
+    logits=[(PATCHES[:, :3], "square grid of patches, got 3"), (PATCHES[0], "^logits: wanted")],
+    size=whole(),
+)
+refuses(
+    probe.confusion,
+    {"predicted": CLASSES, "truth": CLASSES, "n_classes": 2},
+    predicted=[(CLASSES.float(), "^predicted: wanted an integer"), (CLASSES + 1, "got 1 to 2")],
+    truth=[(CLASSES[:3], "^truth: wanted"), (CLASSES - 1, "got -1 to 0")],
+    n_classes=whole(),
+)
+COUNTS = torch.eye(3, dtype=torch.long)
+refuses(
+    probe.mean_iou,
+    {"counts": COUNTS},
+    counts=[(COUNTS[:2], "^counts: wanted"), (COUNTS * 0, "at least one place"), (-COUNTS, "at least one")],
+)
+refuses(
+    probe.best_matches,
+    {"queries": ROWS, "others": ROWS},
+    queries=[(ROWS[:0], "queries holds no row"), (ROWS * NAN, "queries: 8 of 8 rows")],
+    others=[(ROWS[:, :2], "^others: .* with d = 3 as in queries")],
+)
+PLACES = ROWS[:, :2]
+refuses(
+    probe.correct_keypoints,
+    {"found": PLACES, "truth": PLACES, "distances": (1.0,)},
+    found=[(ROWS, "^found: wanted"), (PLACES * NAN, "found: 8 of 8 rows hold numbers that are not finite")],
+    truth=[(PLACES[:3], "^truth: wanted"), (PLACES * NAN, "truth: 8 of 8 rows")],
+    distances=[((), "distances is empty"), ((0.0,), "distance must be a finite number above 0, got 0")],
+)
+refuses(
+    probe.stereo_truth,
+    {"disparity": torch.ones(6, 8), "grid": (2, 2)},
+    disparity=[(torch.ones(6), "^disparity: wanted"), (None, "^disparity: wanted")],
+    grid=[((0, 2), r"grid must lie in \(1, 1\)"), ((7, 2), r"to \(6, 8\), got \(7, 2\)")],
+)
+refuses(
+    probe.precision_at_k,
+    {"features": ROWS, "labels": CLASSES, "k": 2},
+    features=[(ROWS * NAN, "features: 8 of 8 rows")],
+    labels=[(CLASSES[:3], "^labels: wanted")],
+    k=[*whole(None), (8, "k must lie in 1 to 7, got 8"), (0, "got 0")],
+)
+
+
+def by_row(images):
+    """Four numbers a patch of 7 pixels."""
+    return features.pixel_patches(images, 7)
+
+
+refuses(
+    probe.dense_test,
+    {"tokens_of": by_row, "scenes": SCENES, "grid": 2, "input_size": None, "n_folds": 2, "seed": 0},
+    tokens_of=[(3, "^tokens_of: wanted"), (lambda images: images, r"wanted tokens of shape \(2, 4, 'd'\)")],
+    scenes=[(BYTES, "^scenes: wanted")],
+    grid=[*whole(), (3, "grid must divide the scenes' side of 14 pixels, got 3")],
+    input_size=whole(),
+    n_folds=[*whole(2), (3, "n_folds must be at most n_images = 2")],
+    seed=whole(0),
+)
+refuses(
+    features.see_patches,
+    {"images": BYTES, "grid": (2, 2), "networks": {"tiny": MODEL}, "window": 2},
+    images=images("uint8"),
+    grid=[((0, 2), "rows must be at least 1, got 0"), ((2,), "^grid: wanted"), (2, "^grid: wanted")],
+    networks=[(MODEL, "^networks: wanted a dictionary"), ({"a": 3}, "^networks: wanted")],
+    window=[*whole(None), (3, "even number of patches of 7")],
 )

@@ -18,7 +18,7 @@ from tools.address import slug_in_config
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = ("01_crops", "02_masking", "03_vit", "04_heads", "05_losses", "06_ema", "07_training")
-CHAPTERS += ("08_cifar10_probe", "09_features", "10_scaling")
+CHAPTERS += ("08_cifar10_probe", "09_features", "10_scaling", "11_dense", "12_released", "13_own_pictures")
 PAGES = sorted((ROOT / "book").glob("*.md"))
 
 PAPER_AND_CODE = {
@@ -26,6 +26,7 @@ PAPER_AND_CODE = {
         "paper-versus-code": ["ViT-S, B and L", "frozen ViT-g", "iBOT loss", "moving average of the student"],
         "faq": ["frozen ViT-g", "iBOT loss", "moving average of the student"],
         "07_training": ["distilled", "ViT-g"],
+        "12_released": ["moving average of the student", "teaches nobody"],
         "09_features": ["distilled", "ViT-g"],
     },
     "three recipes, the default and the published": {
@@ -218,6 +219,7 @@ READERS = {
         {
             "faq": ["Not in the repository", "22,000"],
             "07_training": ["distillation", "not in the repository"],
+            "12_released": ["no code for distillation", "#114", "#176", "#417"],
         },
     ),
     "the student's class token is from the masked crop": (
@@ -377,14 +379,23 @@ def test_notation_has_every_axis_and_every_colour():
         assert f"background:var(--edu-{role.replace('_', '-')})" in text and f"| {role} |" in text
 
 
+def reference():
+    """All pages of the reference: the index and a page a room."""
+    return "\n".join(
+        path.read_text("utf-8") for path in [page("api"), *sorted((ROOT / "book" / "api").glob("*.md"))]
+    )
+
+
 def test_the_reference_has_every_module():
-    text = page("api").read_text("utf-8")
+    text = reference()
     package = ROOT / "dinov2_edu"
     modules = {
         path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     for module in modules - {"__init__", "__main__"}:
-        assert f"automodule:: dinov2_edu.{module}\n" in text and f"\n## {module}\n" in text, module
+        assert f"automodule:: dinov2_edu.{module}\n" in text and f"[{module}](api/{module}.md)" in text, (
+            module
+        )
     for folder in ("plots", "widgets"):
         for path in (package / folder).glob("[a-z]*.py"):
             inner = path.stem in ("parts", "svg")  # the drawing kit of the diagrams, no one else's concern
@@ -393,7 +404,7 @@ def test_the_reference_has_every_module():
 
 def test_widgets_in_the_reference_have_their_own_signature():
     """Sphinx would show that of the base class."""
-    shown = re.findall(r"autoclass:: (\S+)\.(\w+)(\(.*\))", page("api").read_text("utf-8"))
+    shown = re.findall(r"autoclass:: (\S+)\.(\w+)(\(.*\))", reference())
     assert shown
     for module, name, text in shown:
         own = inspect.signature(getattr(importlib.import_module(module), name).__init__)

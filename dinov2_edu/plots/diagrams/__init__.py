@@ -11,6 +11,7 @@ from dinov2_edu.plots.diagrams.heads import diagram_dino_head, diagram_ibot_head
 from dinov2_edu.plots.diagrams.hero import hero
 from dinov2_edu.plots.diagrams.inputs import diagram_crops, diagram_masking, diagram_views
 from dinov2_edu.plots.diagrams.losses import diagram_dino_loss, diagram_ibot_loss
+from dinov2_edu.plots.diagrams.released import diagram_released
 from dinov2_edu.plots.diagrams.step import diagram_here, diagram_step
 from dinov2_edu.plots.diagrams.update import diagram_update
 from dinov2_edu.plots.svg import Diagram
@@ -27,6 +28,7 @@ DIAGRAMS: dict[str, Callable[..., Diagram]] = {
     "ibot-loss": diagram_ibot_loss,
     "update": diagram_update,
     "step": diagram_step,
+    "released": diagram_released,
 }
 """Name to the function that draws it, in the book's order."""
 

@@ -85,16 +85,6 @@ export class Model {
     return { rows, cols, prefix: backbone.prefix, final: final.data.slice(), blocks, qkv };
   }
 
-  /** Class tokens [count d] of as many square pictures, each normalised pixels [c side side]. */
-  classTokens(pictures, side) {
-    const { engine, backbone } = this;
-    engine.release(this.base);
-    const plane = pictures[0].length;
-    const pixels = new Float32Array(pictures.length * plane);
-    pictures.forEach((picture, i) => pixels.set(picture, i * plane));
-    return backbone.tokensAt(new Graph(engine), pixels, pictures.length, side, side).data.slice();
-  }
-
   /** Tokens [t d] after block `layer`, or after the last norm if null. norm: apply the last norm to a block's tokens. */
   tokensOf({ final, blocks }, layer = null, norm = false) {
     if (layer === null) return final.slice();

@@ -127,9 +127,8 @@ export class Run {
       nearest: list.map(({ index, cosine }) => ({ index, cosine, label: labels[index] })) }));
   }
 
-  /** The verdict on the last `window` steps. */
+  /** The verdict on the last `window` steps; whether targets ever told pictures apart is asked of all. */
   diagnosis(window = 100) {
-    const end = Object.fromEntries(Object.entries(this.history).map(([name, values]) => [name, values.slice(-window)]));
-    return diagnose(end, this.state.config.n_prototypes);
+    return diagnose(this.history, this.state.config.n_prototypes, window);
   }
 }

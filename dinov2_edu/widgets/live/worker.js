@@ -48,15 +48,6 @@ const looking = {
       width: config.width, milliseconds: performance.now() - start };
   },
 
-  /** Class tokens [count d] of square pictures, one after another in rgba [count side side 4]. */
-  embed({ model, rgba, count, side }) {
-    const { config } = held(models, model, "model");
-    const one = 4 * side * side;
-    const pixels = Array.from({ length: count }, (_, i) => picturePixels(rgba.subarray(i * one, (i + 1) * one),
-      { height: side, width: side }, { height: side, width: side }, config.in_channels));
-    return models.get(model).classTokens(pixels, side);
-  },
-
   tokens({ key, layer = null, norm = false }) {
     const look = held(looks, key, "look");
     return held(models, look.model, "model").tokensOf(look, layer, norm);
