@@ -20,6 +20,7 @@ from tools.site_files import (
     only_icons,
     pack,
     scripts_last,
+    state_apart,
     stills_apart,
 )
 
@@ -133,3 +134,16 @@ def test_the_stills_of_a_page_become_files(tmp_path):
     assert [(tmp_path / "_images" / name).read_bytes() for name in names] == pictures
     assert len({*names}) == 2 and made.endswith(other)
     assert stills_apart(made, tmp_path / "_images", "../") == made
+
+
+def test_what_controls_hold_becomes_a_script_that_says_the_same(tmp_path):
+    state = {"state": {"a": {"words": '\u003c/script>\u2028"quoted" \\ é', "__proto__": 1}}}
+    text = json.dumps(state, ensure_ascii=False).replace("<", r"\u003c")
+    page = f'<p>a</p><script type="application/vnd.jupyter.widget-state+json">\n{text}\n</script><p>b</p>'
+    made = state_apart(page, tmp_path / "states", "../_static/states")
+    (script,) = (tmp_path / "states").iterdir()
+    assert made == f'<p>a</p><script defer src="../_static/states/{script.name}"></script><p>b</p>'
+    said = script.read_text("utf-8").removeprefix("self.widgetState = ").removesuffix(";")
+    assert json.loads(json.loads(said)) == state
+    assert state_apart(made, tmp_path / "states", "../_static/states") == made
+    assert state_apart("<p>a</p>", tmp_path / "none", "") == "<p>a</p>" and not (tmp_path / "none").exists()

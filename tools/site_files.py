@@ -9,6 +9,7 @@
 - A page is dark from its first moment where the reader wants it dark.
 - A place is kept for each control until it is drawn (`tools/control_places.py`).
 - The still of a control is a file, fetched where it is seen: in print, or without JavaScript.
+- What a page's controls hold is a script beside the page: it is drawn while that is still on its way.
 """
 
 import base64
@@ -36,6 +37,9 @@ OFFLINE = "inside-dinov2.zip"
 _STILL = re.compile(
     r'(<figure class="dv2-still"[^>]*><img )src="data:image/(?P<kind>png|jpeg);base64,(?P<data>[^"]+)"'
 )
+STATES = Path("_static/states")
+"""Where the scripts lie that bring what a page's controls hold; `widget_host.js` reads `widgetState`."""
+_STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(?P<state>[^<]*)</script>')
 _ICON = re.compile(
     r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
     r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
@@ -129,7 +133,15 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
     for page, text in texts.items():
         name = page.relative_to(site).with_suffix("").as_posix()
         finished = with_places(scripts_last(text), heights.get(name, []))
-        page.write_text(stills_apart(finished, site / "_images", "../" * name.count("/")), "utf-8")
+        root = "../" * name.count("/")
+        finished = state_apart(
+            stills_apart(finished, site / "_images", root), site / STATES, root + STATES.as_posix()
+        )
+        page.write_text(finished, "utf-8")
+        texts[page] = finished
+    for script in (site / STATES).glob("*.js"):
+        if not any(script.name in text for text in texts.values()):
+            script.unlink()  # of an earlier build
     pack(site, site / OFFLINE)
 
 
@@ -164,6 +176,27 @@ def stills_apart(page: str, folder: Path, root: str) -> str:
         return f'{still[1]}loading="lazy" src="{root}{folder.name}/{file.name}"'
 
     return _STILL.sub(write, page)
+
+
+def state_apart(page: str, folder: Path, address: str) -> str:
+    """Write what a page's controls hold into a script of a folder; return the page that loads it.
+
+    A script, not JSON to be fetched, because a page opened from a file may fetch nothing.
+
+    Args:
+        page: HTML, in which the state stands as JSON without a "<".
+        folder: where the script goes.
+        address: leads from the page to that folder.
+    """
+
+    def write(found: re.Match) -> str:
+        script = f"self.widgetState = {json.dumps(found['state'].strip())};"
+        file = folder / f"{hashlib.sha256(script.encode()).hexdigest()[:16]}.js"
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(script, "utf-8")
+        return f'<script defer src="{address}/{file.name}"></script>'
+
+    return _STATE.sub(write, page)
 
 
 def only_icons(script: str, used: set[str]) -> str:

@@ -24,13 +24,22 @@ from tools.browser import FLAGS, find, missing
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "book" / "_static" / "js" / "widget_host.js"
 ORIGIN = "http://book.test"
-SETTLED = """async () => {
+SETTLED = """async (seconds) => {
+    const until = performance.now() + 1000 * seconds;
     const frames = () => new Promise((ok) => requestAnimationFrame(() => requestAnimationFrame(ok)));
-    await frames();
-    while (document.querySelector(".dv2:is([data-busy], [data-reading])")) await frames();
-    await frames();
     const ends = (one) => one.effect.getComputedTiming().endTime !== Infinity;
-    await Promise.allSettled(document.getAnimations().filter(ends).map((one) => one.finished));
+    const busy = () => [...document.querySelectorAll(".dv2:is([data-busy], [data-reading])")];
+    const moving = () => document.getAnimations().filter((one) => ends(one) && one.playState === "running");
+    const named = (one) => `${one.animationName ?? one.transitionProperty} of ${one.effect.target?.className}`;
+    await frames();
+    while (busy().length || moving().length) {
+        if (performance.now() > until) {
+            const left = [...busy().map((one) => one.className), ...moving().map(named)];
+            throw new Error(`not at rest after ${seconds} s: ${left.join(", ")}`);
+        }
+        await frames();
+    }
+    await frames();
 }"""
 PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head>
 <meta charset="utf-8"><title>A widget</title><meta name="viewport" content="width=device-width">
@@ -67,9 +76,9 @@ class Mounted:
     def settle(self) -> None:
         """Wait until two frames have passed, nothing is being computed and what fades or falls has come to rest.
 
-        So every painter has run, and colours are those that stay.
+        So every painter has run, and colours are those that stay. What is not at rest after two minutes is named.
         """
-        self.page.evaluate(SETTLED)
+        self.page.evaluate(SETTLED, 120)
 
     def value(self, key: str) -> Any:
         """What the model holds under a traitlet's name."""

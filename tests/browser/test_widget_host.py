@@ -115,6 +115,36 @@ def test_a_broken_control_leaves_a_sentence_and_the_others_run(host):
     assert any("on purpose" in line for line in page.errors)
 
 
+def test_the_state_may_come_from_a_script_beside_the_page(chromium):
+    state = json.dumps({"state": {"a": anywidget(COUNTER, n=3)}})
+    scripts = {
+        "host.js": HOST,
+        "late.js": f"self.widgetState = {json.dumps(state)};",
+        "gone.js": None,  # such a script does not arrive
+    }
+    place = '<script type="application/vnd.jupyter.widget-view+json">{"model_id": "a"}</script>'
+    kept = '<div class="widget-host" data-heights="[[300,400]]" style="min-height: 400px"></div>'
+    context = chromium.new_context()
+
+    def serve(route):
+        name = route.request.url.rpartition("/")[2]
+        own = f"<body><script defer src=host.js></script>{place}{kept}<script defer src={name}.js></script>"
+        text = scripts.get(name, own)
+        if text is None:
+            route.abort()
+        else:
+            route.fulfill(body=text, content_type="text/javascript" if name in scripts else "text/html")
+
+    context.route("http://book.test/*", serve)
+    page = context.new_page()
+    page.goto("http://book.test/late")
+    page.get_by_role("button", name="count 3").click()
+    page.goto("http://book.test/gone")
+    page.locator(".widget-note", has_text="could not start").wait_for()
+    assert page.locator(".widget-host").count() == 0  # nor an empty place
+    context.close()
+
+
 def test_a_view_without_state_leaves_a_sentence(host):
     assert "needs Python" in host({}, "gone").locator(".widget-note").inner_text()
 

@@ -1,8 +1,9 @@
 // Runs the widgets of a notebook page without a kernel and without a network.
 //
-// The page carries each widget's module and data, as the notebook left them. This file gives every widget a model of
-// its own and calls its `render`. Only anywidgets are run: the controls of ipywidgets need Python to answer, so a
-// sentence stands in their place instead of a slider that moves and changes nothing.
+// Each widget's module and data, as the notebook left them, stand as JSON in the page, or in a script beside it that
+// puts the same text into `widgetState`. This file gives every widget a model of its own and calls its `render`. Only
+// anywidgets are run: the controls of ipywidgets need Python to answer, so a sentence stands in their place instead
+// of a slider that moves and changes nothing.
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
@@ -74,11 +75,13 @@
     document.head.append(style);
   }
 
-  function note(place, text) {
+  /** A sentence in the place of a control, also where the page kept one for it. */
+  function note(view, text) {
+    if (view.nextElementSibling?.matches(".widget-host")) view.nextElementSibling.remove();
     const paragraph = document.createElement("p");
     paragraph.className = "widget-note";
     paragraph.textContent = text;
-    place.after(paragraph);
+    view.after(paragraph);
   }
 
   /** Where a control goes: the place that the page keeps for it, or one made now. */
@@ -107,12 +110,11 @@
 
   const begun = new Map(); // model id -> promise of what `begin` returns
   async function show(view, entries) {
-    let host = null;
     try {
       const id = JSON.parse(view.textContent).model_id;
       const entry = entries.get(id);
       if (entry?.model_module !== "anywidget") return note(view, NEEDS_PYTHON);
-      host = placeAfter(view);
+      const host = placeAfter(view);
       if (!begun.has(id)) begun.set(id, begin(entry));
       const { widget, model } = await begun.get(id);
       await widget.render?.({ model, el: host });
@@ -120,7 +122,6 @@
       host.style.minHeight = ""; // the place that the page kept is filled
       host.dataset.ready = "true";
     } catch (error) {
-      host?.remove();
       note(view, FAILED);
       report(error);
     }
@@ -130,8 +131,8 @@
     const views = [...document.querySelectorAll(VIEW)];
     let entries = new Map();
     try {
-      const embedded = document.querySelector(STATE);
-      if (embedded) entries = new Map(Object.entries(JSON.parse(embedded.textContent).state));
+      const state = document.querySelector(STATE)?.textContent ?? self.widgetState;
+      if (views.length) entries = new Map(Object.entries(JSON.parse(state).state));
     } catch (error) {
       for (const view of views) note(view, FAILED);
       return report(error);
@@ -142,6 +143,6 @@
     }
   }
 
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
-  else start();
+  if (document.readyState === "complete") start();
+  else addEventListener("DOMContentLoaded", start); // by then every deferred script has run, the state's too
 })();
