@@ -12,6 +12,7 @@ const LABELS = { running: "Pause", preparing: "Drawing …", ended: "Train again
 const FRAME = 100;   // milliseconds between two pictures while it runs, at least
 const SHARE = 5;     // and at least so many times what drawing one takes, so that the page answers on a slow device
 const SEEDS = 9;
+const FOLDED = ["ema", "multicrop"]; // parts that are missed later and less: their switches are folded away
 const STYLE = `
 .dv2 .dv2-row.dv2-wide { align-items: center; }
 .dv2 > .dv2-stage ~ .dv2-stage { margin-top: 1.1rem; }
@@ -111,8 +112,8 @@ async function addFiles(run, files) {
 
 // ---- the widget -------------------------------------------------------------------------------------------
 
-function wideRow(ui, label) {
-  const line = row(ui, label);
+function wideRow(ui, label, into = null) {
+  const line = row(ui, label, { into });
   line.classList.add("dv2-wide");
   return line;
 }
@@ -146,23 +147,22 @@ function fileButtons(ui, run, into) {
   });
 }
 
-function breakSwitches(ui, run) {
-  const line = wideRow(ui, "Break it while it runs");
-  line.append(h("span", {}, "Break it while it runs:"));
+/** A line of switches, each of which takes a part of the method away. */
+function breakSwitches(ui, names, label, into = null) {
+  const line = wideRow(ui, label, into);
+  line.append(h("span", {}, `${label}:`));
   const { model } = ui;
-  const names = Object.keys(BREAK_WORDS);
-  const turned = (name, on) => names.filter((one) => (one === name ? on : model.get("breaks").includes(one)));
-  for (const [name, words] of Object.entries(BREAK_WORDS)) {
-    toggle(ui, { key: `breaks.${name}`, label: words, into: line,
+  const all = Object.keys(BREAK_WORDS);
+  const turned = (name, on) => all.filter((one) => (one === name ? on : model.get("breaks").includes(one)));
+  for (const name of names) {
+    toggle(ui, { key: `breaks.${name}`, label: BREAK_WORDS[name], into: line,
       get: () => model.get("breaks").includes(name), set: (on) => ui.set({ breaks: turned(name, on) }) });
   }
-  model.on("change:breaks", () => {
-    if (["running", "paused"].includes(run.now.state)) run.now.setBreaks(model.get("breaks"));
-  });
 }
 
 function settings(ui, run) {
-  const into = more(ui, "Length, seed, speed, files");
+  const into = more(ui, "Two more parts, length, seed, speed, files");
+  breakSwitches(ui, FOLDED, "Two more to take away", into);
   segmented(ui, { key: "preset", label: "Length, at the next start", options: LENGTHS, into })
     .at(0).closest(".dv2-control").classList.add("dv2-wide");
   slider(ui, { key: "seed", label: "Seed, at the next start", min: 0, max: SEEDS, into });
@@ -243,7 +243,10 @@ function render({ model, el }) {
     if (i) box.classList.add("dv2-later");
   });
   buttons(ui, run);
-  breakSwitches(ui, run);
+  breakSwitches(ui, Object.keys(BREAK_WORDS).filter((name) => !FOLDED.includes(name)), "Break it while it runs");
+  model.on("change:breaks", () => {
+    if (["running", "paused"].includes(run.now.state)) run.now.setBreaks(model.get("breaks"));
+  });
   settings(ui, run);
   logList(ui, run);
   later(ui, run);
