@@ -1,12 +1,13 @@
 // Recorded training runs: their curves over each other or side by side, and all their numbers at one step.
 import { drawCurve, drawLevel, lineSample } from "./_curves.js";
-import { axes, figure, h, segmented, select, shell, short, slider, strokeLine, toggle, typed } from "./_shared.js";
+import { axes, figure, h, more, segmented, select, shell, short, slider, strokeLine, toggle, typed } from "./_shared.js";
 
 // A run keeps its colour and its dashes in every chart; the dashes tell runs apart without colour.
 const ROLES = ["student", "teacher", "patch", "cls", "register", "local-crop", "global-crop"];
 const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3], [4, 4], [1, 2], [12, 3]];
 // These are at ln K when targets are uniform.
 const ENTROPIES = ["target_entropy", "mean_target_entropy", "patch_target_entropy"];
+const AT_HAND = 3; // switches of runs that are seen at once; the others are folded away
 const STYLE = `
 .dv2-runlist {
   display: grid; gap: 0.35rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr));
@@ -122,13 +123,19 @@ function paintPanel(ui, ctx, place, domain, label) {
 
 // ---- the runs and their numbers ---------------------------------------------------------------------------
 
-/** A switch for each run, with its line and its diagnosis. */
+/** A switch for each run, with its line and its diagnosis, and what few readers need. */
 function runList(ui, runs) {
-  const list = h("div", { class: "dv2-runlist dv2-wide", role: "group", "aria-label": "Runs drawn" });
-  ui.controls.append(list);
+  const list = (label) => h("div", { class: "dv2-runlist dv2-wide", role: "group", "aria-label": label });
+  const [first, others] = [list("Runs drawn"), list("Other runs drawn")];
+  ui.controls.append(first);
+  const left = runs.length - AT_HAND;
+  const fold = more(ui, left > 0 ? `${left} more ${left > 1 ? "runs" : "run"}, charts side by side` : "Charts side by side");
+  if (left > 0) fold.append(others);
+  segmented(ui, { key: "charts", label: "Charts", into: fold,
+    options: [["overlaid", "over each other"], ["side by side", "side by side"]] });
   runs.forEach((run, index) => {
     const item = h("div");
-    list.append(item);
+    (index < AT_HAND ? first : others).append(item);
     const input = toggle(ui, {
       key: `visible.${index}`, label: run.name, into: item,
       get: () => ui.model.get("visible")[index],
@@ -212,8 +219,6 @@ function render({ model, el }) {
 
   select(ui, { key: "metric", label: "Quantity", options: model.get("metrics") });
   slider(ui, { key: "step", label: "Training step", values: steps });
-  segmented(ui, { key: "charts", label: "Charts",
-    options: [["overlaid", "over each other"], ["side by side", "side by side"]] });
   runList(ui, runs);
   numbersTable(ui, runs);
   ui.watch(() => ui.say(sentence(model, runs, label())));
