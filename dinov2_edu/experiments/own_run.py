@@ -162,7 +162,7 @@ def _choices(config: TrainConfig, n_pictures: int) -> tuple[Choice, ...]:
         Choice(
             "global crops",
             f"2 of {crops.global_size} px, {crops.global_scale[0]:.0%} to {crops.global_scale[1]:.0%} of the area",
-            "as the paper's, on half of the pixels: a step costs a fourth, and whole pictures work afterwards",
+            "as the paper's, on half of the side: a step costs a fourth, and whole pictures work afterwards",
         ),
         Choice(
             "local crops",

@@ -28,7 +28,7 @@ What moves the post's 95.01 % only the official weights can say. With them and a
 
 `python -m dinov2_edu study --weights vits14 --device cuda`
 
-varies statistics, interpolation, antialiasing, size and $C$ on all pictures, prints one table with the cost of each
+varies statistics, interpolation, antialiasing, size and C on all pictures, prints one table with the cost of each
 cell, and says what each suspect is worth."""
 
 
