@@ -19,7 +19,7 @@ from dinov2_edu.shapes import ByteImages, check_images
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import CollapseGuard
-from dinov2_edu.training.folder import CHECKPOINT, hold_folder, try_folder
+from dinov2_edu.training.folder import CHECKPOINT, hold_run, try_folder
 from dinov2_edu.training.interrupts import Terminated, terminable, uninterrupted
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
@@ -106,7 +106,7 @@ def fit(
     stopped: KeyboardInterrupt | None = None
     with ExitStack() as stack:
         if options.folder is not None:
-            folder = stack.enter_context(hold_folder(options.folder))
+            folder = stack.enter_context(hold_run(options.folder))
             try_folder(state, folder)
         bar = tqdm(total=config.steps, initial=state.step, disable=quiet, unit="step", desc="training")
         stack.enter_context(bar)
