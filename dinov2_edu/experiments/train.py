@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
                 print(
                     "k-NN without training: " + ", ".join(f"{n} {share:.1%}" for n, share in beside.items())
                 )
-    return 0 if state.step >= last else INTERRUPTED
+    return INTERRUPTED if state.interrupted else 0
 
 
 def report(state: TrainState, folder: Path) -> None:
