@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import filelock
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.door import check_at_least, checked, require
 
 _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file has no writer any more
 
@@ -114,16 +114,18 @@ def hold_folder(
     Args:
         folder: where; `~` is the home folder.
         content: what is kept there, such as "a run", for errors.
-        wait_s: seconds to wait for another that holds it.
+        wait_s: seconds to wait for another that holds it, from 0.
         elsewhere: what to do where it cannot be had, for errors.
 
     Yields:
         The folder.
 
     Raises:
+        ValueError: `wait_s` is below 0.
         TimeoutError: another still holds it.
         OSError: it cannot be made or written.
     """
+    check_at_least(0, wait_s=wait_s)
     folder = local_path(folder)
     lock = filelock.FileLock(folder / ".lock", is_singleton=True)
     try:

@@ -222,3 +222,8 @@ def test_a_folder_that_cannot_be_held_is_named_with_what_to_do(tmp_path):
         hold_folder(tmp_path / "a" / "b", "recordings", elsewhere="ask for less"),
     ):
         pytest.fail("held all the same")
+    with (
+        pytest.raises(ValueError, match="wait_s must be at least 0, got -1"),
+        hold_folder(tmp_path, "a run", wait_s=-1),
+    ):
+        pytest.fail("held all the same")
