@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever stops the program in between."""
+"""Files that are there whole or not at all, whatever stops the program in between; folders that one process holds."""
 
 import contextlib
 import errno
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from dinov2_edu.door import checked, require
+import filelock
+
+from dinov2_edu.door import check_at_least, checked, require
 
 _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file has no writer any more
 
@@ -98,6 +100,49 @@ def write_together(folder: str | os.PathLike, contents: Mapping[str, bytes | str
                     (folder / name).unlink()
             raise
     return folder
+
+
+@checked
+@contextlib.contextmanager
+def hold_folder(
+    folder: str | os.PathLike, content: str, *, wait_s: float = 0.0, elsewhere: str = "name another folder"
+) -> Iterator[Path]:
+    """Make a folder and keep other processes, and other threads, out of it; one thread may hold it twice.
+
+    A file `.lock` in it stays. A killed process holds nothing.
+
+    Args:
+        folder: where; `~` is the home folder.
+        content: what is kept there, such as "a run", for errors.
+        wait_s: seconds to wait for another that holds it, from 0.
+        elsewhere: what to do where it cannot be had, for errors.
+
+    Yields:
+        The folder.
+
+    Raises:
+        ValueError: `wait_s` is below 0.
+        TimeoutError: another still holds it.
+        OSError: it cannot be made or written.
+    """
+    check_at_least(0, wait_s=wait_s)
+    folder = local_path(folder)
+    lock = filelock.FileLock(folder / ".lock", is_singleton=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait_s)
+    except filelock.Timeout:
+        long = f", for {wait_s:g} s already" if wait_s else ""
+        raise TimeoutError(
+            f"another process keeps {content} in {folder}{long}: wait until it ends, end it, or {elsewhere}"
+        ) from None
+    except OSError as error:
+        cause = error.strerror or error
+        raise OSError(error.errno, f"{content} cannot be kept in {folder}: {cause}; {elsewhere}") from error
+    try:
+        yield folder
+    finally:
+        lock.release()
 
 
 def _write(path: Path, content: bytes | str | Callable[[IO[bytes]], Any]) -> None:

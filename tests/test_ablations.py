@@ -1,13 +1,11 @@
 """The collapse laboratory: the recorded runs that the book shows, and the command that makes them."""
 
-import os
-import signal
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
-from tiny_training import TINY
+from tiny_training import TINY, interrupt_step, interrupted_call
 
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import ablations, commands
@@ -22,7 +20,6 @@ from dinov2_edu.experiments.ablations import (
     record,
 )
 from dinov2_edu.training import build_state, start_from
-from dinov2_edu.training import loop as training_loop
 from dinov2_edu.training.config import TrainConfig
 
 VERDICTS = {
@@ -144,22 +141,36 @@ def test_a_run_is_recorded_and_not_trained_again(tmp_path, monkeypatch, capsys):
     assert load_runs(["full"], folder=tmp_path)["full"].config["steps"] == 4
 
 
-def test_an_interrupted_run_is_not_recorded(tmp_path, monkeypatch, capsys):
-    """`fit` returns when it is interrupted, with a run that is whole but for its end."""
+@pytest.mark.parametrize("at", [0, 3, 7, "last measurement"])
+def test_an_interrupted_run_is_not_recorded(tmp_path, monkeypatch, capsys, at):
+    """Nor is one that had made all its steps; the next call records what an undisturbed one does."""
     monkeypatch.setattr(
         ablations, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
     )
     monkeypatch.setattr(ablations, "ablation_run", lambda: replace(TINY, steps=8))
-    step = training_loop.train_step
+    call = ["ablations", "--only", "no_koleo", "--seed", "0", "--folder"]
+    with pytest.MonkeyPatch.context() as patch:
+        if at == "last measurement":
+            real = ablations.knn_evaluator
+            patch.setattr(ablations, "knn_evaluator", lambda *sets: interrupted_call(real(*sets)))
+        else:
+            interrupt_step(patch, at)
+        assert commands.main([*call, str(tmp_path / "one")]) == commands.INTERRUPTED
+    assert not (tmp_path / "one").exists() and "stopped" in capsys.readouterr().err
+    for name in ("one", "other"):
+        assert commands.main([*call, str(tmp_path / name)]) == 0
+    one, other = ((tmp_path / name / "no_koleo.json").read_text() for name in ("one", "other"))
+    assert one == other
 
-    def interrupted_step(state, batch, generator, *rest):
-        if state.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(state, batch, generator, *rest)
 
-    monkeypatch.setattr(training_loop, "train_step", interrupted_step)
-    assert commands.main(["ablations", "--folder", str(tmp_path)]) == commands.INTERRUPTED
-    assert not list(tmp_path.iterdir()) and "stopped" in capsys.readouterr().err
+def test_nothing_goes_on_from_a_broken_run_that_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ablations, "patterns10", lambda n, split="train": patterns10(120, split=split, size=16)
+    )
+    interrupt_step(monkeypatch, 7)
+    with pytest.raises(KeyboardInterrupt):
+        record("repair_koleo", replace(TINY, steps=8), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.bad_input

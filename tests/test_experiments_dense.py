@@ -1,9 +1,11 @@
 """The command `dense`: its table has every control, and what follows a training follows it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny_training import TINY, interrupt_step, interrupted_call
 
 from dinov2_edu.data import DataUnavailable
 from dinov2_edu.experiments import commands, dense
@@ -80,11 +82,29 @@ def test_a_training_is_followed_from_before_its_first_step(capsys, tmp_path, sma
     assert "62" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("at", [0, 2, 3, "last test"])
+def test_a_followed_training_that_was_interrupted_is_not_written(tmp_path, monkeypatch, small, at):
+    scores = dense.DenseScores(linear=0.5, linear_folds=(0.5,), knn=0.5, matched=0.5)
+    monkeypatch.setattr(dense, "dense_test", lambda *_: scores)
+    monkeypatch.setattr(dense, "patterns10_run", lambda: replace(TINY, steps=4))
+    out = tmp_path / "run.json"
+    call = ["dense", "--follow", "--every", "2", "--device", "cpu", "--out", str(out)]
+    with pytest.MonkeyPatch.context() as patch:
+        if at == "last test":  # the first is before the first step
+            patch.setattr(dense, "dense_test", interrupted_call(dense.dense_test, 3))
+        else:
+            interrupt_step(patch, at)
+        assert commands.main(call) == commands.INTERRUPTED
+    assert not out.exists()
+    assert commands.main(call) == 0
+    assert [point["step"] for point in json.loads(out.read_text())["points"]] == [0, 2, 4]
+
+
 def test_a_training_is_followed_on_the_device_that_was_asked_for(monkeypatch, small):
     made, build = [], dense.build_state
     monkeypatch.setattr(dense, "build_state", lambda config, device: made.append(device) or build(config))
     monkeypatch.setattr(dense, "device_of", lambda name: torch.device("cuda", int(name[-1])))
-    monkeypatch.setattr(dense, "fit", lambda state, *_: state)  # which has not trained: as if interrupted
+    monkeypatch.setattr(dense, "fit", lambda state, *_: replace(state, interrupted=True))
     assert commands.main(["dense", "--follow", "--device", "cuda:3"]) == commands.INTERRUPTED
     assert made == [torch.device("cuda", 3)]
 

@@ -249,10 +249,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert wanted.returncode == 0, wanted.stderr
     assert run("killed", "die").returncode == -signal.SIGKILL
     assert len(list((tmp_path / "killed").glob("*/shard-*"))) == 2
-    assert list((tmp_path / "killed").rglob(".*"))
+    assert list((tmp_path / "killed").rglob(".*.part"))
     again = run("killed")
     assert again.stdout == wanted.stdout and len(wanted.stdout) == 4 * 40 * 32
-    assert not list((tmp_path / "killed").rglob(".*"))  # what was half written is gone
+    assert not list((tmp_path / "killed").rglob(".*.part"))  # what was half written is gone
 
 
 @contextlib.contextmanager
@@ -285,11 +285,11 @@ def test_a_finished_cache_on_a_read_only_disk_is_read(model, pictures, with_lock
         wanted = extract(pictures)
         model.calls.clear()
         if not with_lock:
-            next(folder.rglob("lock")).unlink()
+            next(folder.rglob(".lock")).unlink()
         with read_only(folder):
             found, some = extract(pictures), extract(pictures.images[3:5])
             with pytest.raises(
-                CacheError, match=r"lacks some of these pictures and cannot be written.*another"
+                CacheError, match=r"lacks some of these pictures, and features cannot be kept in .*another"
             ):
                 extract(pictures.images ^ 1)
         assert found.from_cache and torch.equal(found.linear_eval, wanted.linear_eval)
@@ -327,7 +327,7 @@ def test_full_disk_keeps_what_was_finished(model, pictures, tmp_path, monkeypatc
         message = r"disk is full.*kept.*make room and run the same call again"
         with pytest.raises(CacheError, match=message) as refused:
             extract()
-    assert not list(tmp_path.rglob(".*"))
+    assert not list(tmp_path.rglob(".*.part"))
     model.calls.clear()
     found = extract()
     assert sum(model.calls) == {0: 23, 1: 11}[full_at] and not found.from_cache
@@ -337,16 +337,21 @@ def test_full_disk_keeps_what_was_finished(model, pictures, tmp_path, monkeypatc
 
 def test_cache_that_cannot_be_made_is_named(model, pictures, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CacheError, match=r"file.*cannot be written"):
+    with pytest.raises(
+        CacheError, match=r"features cannot be kept in .*file.*: .*; choose another cache_dir"
+    ):
         extract_features(model, pictures, preprocessing=SMALL, cache_dir=tmp_path / "file", options=options())
 
 
 def test_second_run_on_one_cache_waits_or_gives_up(model, pictures, tmp_path, caplog):
     wanted = extract_features(model, pictures, preprocessing=SMALL, cache_dir=tmp_path, options=options())
-    (path,) = tmp_path.rglob("lock")
+    (path,) = tmp_path.rglob(".lock")
     lock = filelock.FileLock(path, thread_local=False)
     lock.acquire()
-    with pytest.raises(CacheError, match="another run is still filling the cache"):
+    with pytest.raises(
+        CacheError,
+        match=r"another process keeps features in .*, for 0.1 s already: .*or choose another cache_dir",
+    ):
         extract_features(
             model, pictures, preprocessing=SMALL, cache_dir=tmp_path, options=options(wait_s=0.1)
         )

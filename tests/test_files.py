@@ -5,12 +5,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 
+import filelock
 import pytest
 
 from dinov2_edu import files
-from dinov2_edu.files import last_name, local_path, write_together, write_whole
+from dinov2_edu.files import hold_folder, last_name, local_path, write_together, write_whole
 
 
 def names(folder):
@@ -165,3 +167,63 @@ def test_what_a_path_is_called(tmp_path, monkeypatch):
     named = {".": "deep", "..": tmp_path.name, "a/b.png": "b.png", "a/..": "deep", "/": os.path.abspath("/")}
     assert {path: last_name(path) for path in named} == named
     assert last_name(tmp_path / "link") == "link"
+
+
+def free(folder):
+    """Whether nobody holds a folder, tried as another process would."""
+    try:
+        filelock.FileLock(folder / ".lock", timeout=0).acquire().lock.release()
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def test_a_folder_is_held_until_the_end_or_an_error_and_one_thread_may_nest(tmp_path):
+    folder = tmp_path / "new" / "one"
+    with hold_folder(folder, "a run") as held, hold_folder(folder, "a run", wait_s=1.0):
+        assert held == folder and not free(folder)
+        with pytest.raises(KeyError), hold_folder(folder, "a run"):
+            raise KeyError
+        assert not free(folder)
+    assert free(folder) and names(folder) == [".lock"]
+
+
+def test_another_thread_waits_for_a_folder_as_long_as_it_was_told(tmp_path):
+    refused, got = [], []
+
+    def hold(wait_s):
+        try:
+            with hold_folder(tmp_path, "a run", wait_s=wait_s):
+                got.append(wait_s)
+        except TimeoutError as error:
+            refused.append(str(error))
+
+    with hold_folder(tmp_path, "a run"):
+        for wait_s in (0.0, 0.1):
+            thread = threading.Thread(target=hold, args=(wait_s,))
+            thread.start()
+            thread.join()
+        patient = threading.Thread(target=hold, args=(30.0,))
+        patient.start()
+    patient.join()
+    assert refused == [
+        f"another process keeps a run in {tmp_path}{long}: wait until it ends, end it, or name another folder"
+        for long in ("", ", for 0.1 s already")
+    ]
+    assert got == [30.0]
+
+
+@pytest.mark.bad_input
+def test_a_folder_that_cannot_be_held_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "a").write_text("")
+    says = r"recordings cannot be kept in .*a/b: Not a directory; ask for less"
+    with (
+        pytest.raises(NotADirectoryError, match=says),
+        hold_folder(tmp_path / "a" / "b", "recordings", elsewhere="ask for less"),
+    ):
+        pytest.fail("held all the same")
+    with (
+        pytest.raises(ValueError, match="wait_s must be at least 0, got -1"),
+        hold_folder(tmp_path, "a run", wait_s=-1),
+    ):
+        pytest.fail("held all the same")

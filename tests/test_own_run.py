@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_training import TINY
+from tiny_training import TINY, interrupt_step
 
 from dinov2_edu.data import ImageSet, patterns10
 from dinov2_edu.data.own import is_held_out, look_over, read_own
 from dinov2_edu.data.untidy import untidy_folder
-from dinov2_edu.experiments import commands, inputs, own, parsers
+from dinov2_edu.experiments import commands, inputs, own, own_study, parsers
 from dinov2_edu.experiments.inputs import default_sizes
 from dinov2_edu.experiments.own_run import LONG, SIDES, OwnRun, own_momentum, own_run, own_side
 from dinov2_edu.experiments.presets import cifar10_run, patterns10_run
@@ -363,3 +363,18 @@ def test_a_table_is_refused_before_anything_is_computed(tmp_path, pictures, caps
     assert call("features", pictures, tmp_path / "table.parquet", "--weights", "book") == 2
     assert "pip install pyarrow, or ask for .npz" in capsys.readouterr().err
     assert not (tmp_path / "table.parquet").exists()
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_a_run_of_the_study_that_was_interrupted_is_no_row(tmp_path, monkeypatch, at):
+    train, test = (patterns10(40, split=split, size=16) for split in ("train", "test"))
+    monkeypatch.setattr(own_study, "pictures", lambda: (train, test))
+    monkeypatch.setattr(own_study, "variants", lambda: {"as chosen": replace(TINY, steps=4)})
+    path = tmp_path / "study.json"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_step(patch, at)
+        own_study.record(path)
+    assert not path.exists()
+    own_study.record(path)
+    runs = json.loads(path.read_text())["runs"]["as chosen"]
+    assert [run["seed"] for run in runs] == [0, 1] and runs[0]["history"]["step"][-1] == 4

@@ -264,12 +264,12 @@ def test_two_that_keep_at_once_lose_no_entry(tmp_path, monkeypatch):
 def test_who_waits_too_long_for_another_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(recordings, "PATIENCE", 0.1)
     with filelock.FileLock(tmp_path / ".lock"):
-        with pytest.raises(OSError, match=r"another process has been writing to .* for 0.1 s: end it"):
+        with pytest.raises(OSError, match=r"another process keeps recordings in .*, for 0.1 s already: "):
             recordings.keep(tmp_path, "photos-vits14", b"x", {})
     assert not (tmp_path / "manifest.json").exists()
     (tmp_path / "file").touch()
     with pytest.raises(
-        OSError, match=r"recordings cannot be kept in .*file: .* Name another folder by --folder"
+        OSError, match=r"recordings cannot be kept in .*file: .*; name another folder by --folder"
     ):
         recordings.keep(tmp_path / "file", "photos-vits14", b"x", {})
 

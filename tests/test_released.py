@@ -5,7 +5,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from tiny_training import TINY
+from tiny_training import TINY, interrupt_step
 
 from dinov2_edu.data import patterns10
 from dinov2_edu.data.mosaics import pattern_mosaics
@@ -110,7 +110,7 @@ def stop_at(step, monkeypatch):
     monkeypatch.setattr(released, "fit", fit)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_teacher_that_was_stopped_goes_on_to_the_same_curves(step, teacher_alone, tmp_path, capsys):
     def call(folder, out):
         return commands.main(["released", str(tmp_path / folder), "--out", str(tmp_path / out)])
@@ -155,6 +155,16 @@ def test_a_teacher_that_was_stopped_in_its_last_measure_goes_on_with_that(
     assert released.load_checkpoint(tmp_path / "checkpoint.pt").step == 4
     history = released.record_teacher(tmp_path)["history"]
     assert history["knn_step"] == history["dense_step"] == [2, 4] and len(asked) == 3
+
+
+@pytest.mark.parametrize(("name", "step"), [("alone.0", 7), ("last16.0", 2)])
+def test_a_student_or_last_phase_interrupted_in_its_last_step_is_not_recorded(tiny, tmp_path, name, step):
+    released.record_teacher(tmp_path)
+    make = released.all_runs(tmp_path)[name]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_step(patch, step)
+        make()
+    assert make()["config"]["steps"] == step + 1
 
 
 def test_a_teacher_of_whom_nothing_was_kept_is_measured_at_its_end(teacher_alone, tmp_path, capsys):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_training import TINY
+from tiny_training import TINY, interrupted_call
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.experiments import commands, publish
@@ -158,6 +158,18 @@ def test_an_interrupted_command_is_told_and_keeps_its_run(tmp_path, tiny_world, 
     monkeypatch.setattr(train_command, "load_cifar10", lambda split: interrupt(SimpleNamespace(step=2)))
     assert train("cifar10", tmp_path) == commands.INTERRUPTED
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_a_command_interrupted_in_its_last_measurement_makes_it_up(tmp_path, tiny_world, monkeypatch):
+    real = train_command.knn_evaluator
+    with monkeypatch.context() as patch:
+        patch.setattr(train_command, "knn_evaluator", lambda *sets: interrupted_call(real(*sets)))
+        assert train("cifar10", tmp_path) == commands.INTERRUPTED
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert kept.step == 4 and "knn" not in kept.history
+    assert train("cifar10", tmp_path) == 0
+    assert load_checkpoint(tmp_path / "checkpoint.pt").history["knn_step"] == [4]
+    assert json.loads((tmp_path / "history.json").read_text())["history"]["knn_step"] == [4]
 
 
 def test_the_presets_of_the_book_fit_together():

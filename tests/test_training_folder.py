@@ -5,14 +5,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import filelock
 import pytest
 import torch
 from tiny_training import QUIET, TINY, byte_images
 
 from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint
 from dinov2_edu.training import loop as loop_module
-from dinov2_edu.training.folder import hold_folder
+from dinov2_edu.training.folder import hold_run
 
 
 @pytest.fixture
@@ -69,8 +68,8 @@ def test_other_images_are_refused(used, no_step):
 
 HOLD = """
 import sys
-from dinov2_edu.training.folder import hold_folder
-with hold_folder(sys.argv[1]):
+from dinov2_edu.training.folder import hold_run
+with hold_run(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -81,23 +80,17 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, no_step):
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(OSError, match=f"another process trains in {tmp_path}: wait"):
+        with pytest.raises(OSError, match=f"another process keeps a run in {tmp_path}: wait"):
             fit(build_state(TINY), byte_images(), options(tmp_path))
         process.kill()
-    with hold_folder(tmp_path), hold_folder(tmp_path):  # the killed one left nothing; one process may nest
+    with hold_run(tmp_path), hold_run(tmp_path):  # the killed one left nothing; one process may nest
         pass
-
-
-def test_a_lock_is_let_go_after_an_error(tmp_path):
-    with pytest.raises(KeyError), hold_folder(tmp_path):
-        raise KeyError
-    filelock.FileLock(tmp_path / ".lock", timeout=0, is_singleton=False).acquire().lock.release()
 
 
 @pytest.mark.bad_input
 def test_a_folder_that_takes_no_file_is_told_before_the_first_step(tmp_path, no_step, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"a run cannot be kept in .*file.run.*Name another folder"):
+    with pytest.raises(OSError, match=r"a run cannot be kept in .*file.run.*name another folder"):
         fit(build_state(TINY), byte_images(), options(tmp_path / "file" / "run"))
 
     def full_disk(content, file):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import QUIET, TINY, byte_images, same
+from tiny_training import QUIET, TINY, byte_images, interrupt_step, interrupted_call, same
 
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint
@@ -94,7 +94,7 @@ def test_a_request_to_end_waits_for_the_step_and_then_ends(tmp_path, monkeypatch
             on_log=lambda state: state.step == 3 and os.kill(os.getpid(), signal.SIGTERM),
         )
         state = fit(build_state(TINY), byte_images(), watch)
-        assert ended == [signal.SIGTERM]
+        assert ended == [signal.SIGTERM] and state.interrupted
     finally:
         signal.signal(signal.SIGTERM, before)
     assert state.step == 3 == load_checkpoint(tmp_path / "checkpoint.pt").step
@@ -134,6 +134,33 @@ def test_interrupting_keeps_what_was_learnt(tmp_path):
 
     state = fit(build_state(TINY), byte_images(), FitOptions(**QUIET, folder=tmp_path, on_log=interrupt))
     assert state.step == 3 and load_checkpoint(tmp_path / "checkpoint.pt").step == 3
+
+
+@pytest.mark.parametrize("at", [0, 2, 5, "last evaluation"])
+def test_a_run_says_that_it_was_interrupted_and_goes_on(tmp_path, monkeypatch, at):
+    """In its first step, in the middle, in its last, and when all steps are made but the last evaluation is not."""
+    images, config, accuracy = byte_images(24), replace(TINY, steps=6), lambda _: 0.5
+
+    def run(state, folder=None, evaluate=accuracy):
+        return fit(state, images, FitOptions(**QUIET, folder=folder, evaluate=evaluate, evaluate_every=3))
+
+    with monkeypatch.context() as patch:
+        if at != "last evaluation":
+            interrupt_step(patch, at)
+        evaluate = interrupted_call(accuracy, 2) if at == "last evaluation" else accuracy
+        state = run(build_state(config), tmp_path, evaluate)
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state.interrupted and not kept.interrupted
+    assert state.step == kept.step == (6 if at == "last evaluation" else at + 1)
+    assert 6 not in state.history.get("knn_step", [])
+    whole = run(build_state(config))
+    assert whole.history["knn_step"] == [3, 6] and not whole.interrupted
+    for resumed in (run(state), run(kept, tmp_path)):
+        assert same(whole, resumed) and whole.history == resumed.history and not resumed.interrupted
+
+
+def test_a_run_that_was_asked_to_pause_was_not_interrupted():
+    assert not fit(build_state(TINY), byte_images(), FitOptions(**QUIET), until=1).interrupted
 
 
 def test_an_interrupt_inside_a_step_waits_for_its_end(tmp_path, monkeypatch):

@@ -1,9 +1,13 @@
 """A run small enough for a test: its config, its pictures, and how two runs are compared."""
 
+import signal
+
+import pytest
 import torch
 
 from dinov2_edu.crops import CropConfig
 from dinov2_edu.training import Batch, TrainConfig, TrainState, draw_batch, step_generator
+from dinov2_edu.training import loop as loop_module
 from dinov2_edu.vit import ViTConfig
 
 TINY = TrainConfig(
@@ -32,6 +36,33 @@ def draw(config: TrainConfig, step: int = 0) -> tuple[Batch, torch.Generator]:
     """A step's batch of noise, and the generator that drew it: what `train_step` takes."""
     generator = step_generator(config, step)
     return draw_batch(byte_images(), config, generator), generator
+
+
+def interrupt_step(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Let Ctrl-C come once, inside the step that so many others are before."""
+    real, left = loop_module.train_step, [True]
+
+    def train_step(state, *rest):
+        if state.step == step and left:
+            left.clear()
+            signal.raise_signal(signal.SIGINT)
+        return real(state, *rest)
+
+    patch.setattr(loop_module, "train_step", train_step)
+
+
+def interrupted_call(function, number: int = 1):
+    """The same function, but for Ctrl-C in its call of this number."""
+    left = [None] * number
+
+    def called(*args, **more):
+        if left:
+            left.pop()
+            if not left:
+                signal.raise_signal(signal.SIGINT)
+        return function(*args, **more)
+
+    return called
 
 
 def weights(state: TrainState) -> list[torch.Tensor]:

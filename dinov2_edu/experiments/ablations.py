@@ -234,8 +234,8 @@ def _renew_heads(state: TrainState) -> None:
 
 
 def _trained(state: TrainState, train: ImageSet, options: FitOptions) -> None:
-    """Train to the end; `fit` keeps what it has when it is interrupted, and that is no finished run."""
-    if fit(state, train.images, options).step < state.config.steps:
+    """Train to the end."""
+    if fit(state, train.images, options).interrupted:
         raise KeyboardInterrupt
 
 

@@ -164,8 +164,7 @@ def follow(
     state = build_state(config, device)
     evaluate(state.teacher.backbone)
     watch = FitOptions(evaluate=evaluate, evaluate_every=every, progress=False, stop_on_collapse=False)
-    fit(state, train.images, watch)
-    if points[-1]["step"] < config.steps:  # stopped before the last step, or while that was tested
+    if fit(state, train.images, watch).interrupted:
         raise KeyboardInterrupt
     return {"config": config.to_dict(), "scenes": scenes.name, "pictures": test.name, "points": points}
 

@@ -60,9 +60,14 @@ WITH_CURVES = ("as chosen", "settings of the official default")
 
 
 def one_run(config: TrainConfig, train: ImageSet, test: ImageSet, curves: bool) -> dict[str, Any]:
-    """Train, and say what came out: k-NN accuracy, the diagnosis; with `curves` the history too."""
+    """Train, and say what came out: k-NN accuracy, the diagnosis; with `curves` the history too.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
     state = build_state(config)
-    fit(state, train.images, FitOptions(progress=False, stop_on_collapse=False))
+    if fit(state, train.images, FitOptions(progress=False, stop_on_collapse=False)).interrupted:
+        raise KeyboardInterrupt
     accuracy = knn_evaluator(train, test)(state.teacher.backbone)
     verdict = diagnose(state.history, config.n_prototypes).name
     found = {"seed": config.seed, "knn": round(accuracy, 4), "verdict": verdict}

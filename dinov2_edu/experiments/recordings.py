@@ -8,13 +8,11 @@ and the same command goes on from there: features of CIFAR-10 are cached on the 
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 import dinov2_edu
@@ -34,7 +32,7 @@ from dinov2_edu.features.recordings import (
     read_recording,
     recordings_folder,
 )
-from dinov2_edu.files import write_whole
+from dinov2_edu.files import hold_folder, write_whole
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import WEIGHTS, WeightsUnavailable, load_backbone
 
@@ -42,7 +40,6 @@ MOST_BYTES = 12_000_000
 """Of all recordings together."""
 PATIENCE = 60.0
 """Seconds to wait for another process that writes; writing takes less than one."""
-_LOCK = ".lock"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,30 +111,8 @@ def keep(folder: Path, name: str, content: bytes, about: dict[str, Any]) -> Path
         ValueError: all recordings together would be larger than `MOST_BYTES`; nothing is written.
         OSError: the folder cannot be written, or another process has held it for longer than writing takes.
     """
-    with _held(folder):
+    with hold_folder(folder, "recordings", wait_s=PATIENCE, elsewhere="name another folder by --folder"):
         return _keep(folder, name, content, about)
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Make the folder and keep other processes from writing to it."""
-    lock = filelock.FileLock(folder / _LOCK, timeout=PATIENCE)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise OSError(
-            f"another process has been writing to {folder} for {PATIENCE:g} s: end it, and start again"
-        ) from None
-    except OSError as error:
-        cause = error.strerror or error
-        raise OSError(
-            error.errno, f"recordings cannot be kept in {folder}: {cause}. Name another folder by --folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _keep(folder: Path, name: str, content: bytes, about: dict[str, Any]) -> Path:

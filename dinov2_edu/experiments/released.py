@@ -161,11 +161,10 @@ def followed(
     )
     start = time.perf_counter()
     fit(state, learnt_from, options, losses_of=losses_of)
-    measured_last = state.history.get("knn_step", [])[-1:] == [state.config.steps]
-    if measured_last and state.config.steps not in dense:  # it had ended, and this did not follow it
+    if not state.interrupted and state.config.steps not in dense:  # it had ended, and this did not follow it
         evaluate(state.teacher.backbone)
     seconds = keep()
-    if not measured_last:  # stopped before the last step, or while that was measured
+    if state.interrupted:
         raise KeyboardInterrupt
     history = {key: [float(f"{value:.4g}") for value in state.history[key]] for key in KEPT}
     history["dense"] = [round(value, 4) for _, value in sorted(dense.items())]
@@ -248,7 +247,7 @@ def record_last_phase(seed: int, folder: Path, size: int) -> dict[str, Any]:
         state = start_from(state, last_phase(state.config, size, seed))
         start = time.perf_counter()
         quiet = FitOptions(progress=False, log_every=20)
-        if fit(state, pictures(size)[0].images, quiet).step < state.config.steps:
+        if fit(state, pictures(size)[0].images, quiet).interrupted:
             raise KeyboardInterrupt
         seconds = round(time.perf_counter() - start, 1)
     return {

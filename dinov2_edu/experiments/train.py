@@ -25,7 +25,7 @@ from dinov2_edu.files import write_whole
 from dinov2_edu.training.checkpoint import fingerprint_of, load_checkpoint, start_from
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import diagnose
-from dinov2_edu.training.folder import CHECKPOINT, hold_folder, say_differences
+from dinov2_edu.training.folder import CHECKPOINT, hold_run, say_differences
 from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.processes import process_group, rank
 from dinov2_edu.training.state import TrainState, build_state
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(process_group(device))
         previous = options.start_from and load_checkpoint(options.start_from / CHECKPOINT, place)
-        folder = stack.enter_context(hold_folder(options.folder))
+        folder = stack.enter_context(hold_run(options.folder))
         if asked is None:
             pictures, chosen = read_for_training(options)
             asked, images, sets = config_asked(options, chosen), pictures.learnt_from, pictures.judged_by()
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
                 print(
                     "k-NN without training: " + ", ".join(f"{n} {share:.1%}" for n, share in beside.items())
                 )
-    return 0 if state.step >= last else INTERRUPTED
+    return INTERRUPTED if state.interrupted else 0
 
 
 def report(state: TrainState, folder: Path) -> None:

@@ -15,17 +15,17 @@ import threading
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.files import local_path, write_whole
+from dinov2_edu.files import hold_folder, local_path, write_whole
 
 _LOG = logging.getLogger(__name__)
 _UNREADABLE = (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError)
@@ -72,14 +72,13 @@ class FeatureCache:
         self.made_by, self.n_columns, self.wait_s = made_by, n_columns, wait_s
         name = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:32]
         self.folder = local_path(root) / name
-        self._lock, self._asking = filelock.FileLock(self.folder / "lock"), threading.Lock()
+        self._held, self._asking = contextlib.ExitStack(), threading.Lock()
         self._refusal: OSError | None = None
         self._places: dict[bytes, tuple[_Shard, int]] = {}
 
     def __enter__(self) -> "FeatureCache":
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._acquire()
+            self._hold()
             for unfinished in self.folder.glob(".*.part"):  # of a killed run: the lock says that none works
                 shutil.rmtree(unfinished, ignore_errors=True)
         except OSError as error:  # it can be read all the same
@@ -89,21 +88,20 @@ class FeatureCache:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self._held.close()
 
-    def _acquire(self) -> None:
-        for patience in (0, self.wait_s):
+    def _hold(self) -> None:
+        hold = partial(hold_folder, self.folder, "features", elsewhere="choose another cache_dir")
+        try:
+            self._held.enter_context(hold())
+        except TimeoutError:
+            _LOG.warning(
+                "another run holds the cache %s: waiting for it up to %.0f s", self.folder, self.wait_s
+            )
             try:
-                self._lock.acquire(timeout=patience)
-                return
-            except filelock.Timeout:
-                if patience == 0:
-                    text = "another run holds the cache %s: waiting for it up to %.0f s"
-                    _LOG.warning(text, self.folder, self.wait_s)
-        raise CacheError(
-            f"another run is still filling the cache {self.folder} after {self.wait_s:.0f} s: "
-            "start again when it has ended, or give another cache_dir"
-        )
+                self._held.enter_context(hold(wait_s=self.wait_s))
+            except TimeoutError as error:
+                raise CacheError(str(error)) from None
 
     def _open(self, path: Path) -> None:
         """Take up a file, if it is one of this cache."""
@@ -145,8 +143,7 @@ class FeatureCache:
         """
         if self._refusal is not None:
             raise CacheError(
-                f"the feature cache {self.folder} lacks some of these pictures and cannot be written "
-                f"({self._refusal}): choose another cache_dir"
+                f"the feature cache lacks some of these pictures, and {self._refusal.strerror or self._refusal}"
             ) from self._refusal
 
     def add(self, digests: Sequence[bytes], features: Float[Tensor, "m f"], seconds: float) -> None:

@@ -1,53 +1,21 @@
 """The folder of a run: one process at a time, one run, and a disk that takes it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import filelock
-
 from dinov2_edu.door import require
-from dinov2_edu.files import local_path
+from dinov2_edu.files import hold_folder, local_path
 from dinov2_edu.training.checkpoint import read_checkpoint, save_checkpoint
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.processes import rank
 from dinov2_edu.training.state import TrainState
 
 CHECKPOINT = "checkpoint.pt"
-_LOCK = ".lock"
 
 
-@contextmanager
-def hold_folder(folder: str | Path) -> Iterator[Path]:
-    """Make a run's folder and keep other processes out of it; of processes that share a run the first holds it.
-
-    Yields:
-        The folder.
-
-    Raises:
-        OSError: the folder cannot be made or written, or another process trains in it.
-    """
-    folder = local_path(folder)
-    if rank() > 0:
-        yield folder
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / _LOCK, timeout=0, is_singleton=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise OSError(
-            f"another process trains in {folder}: wait until it ends, or name another folder"
-        ) from None
-    except OSError as error:
-        cause = error.strerror or error
-        raise OSError(
-            error.errno, f"a run cannot be kept in {folder}: {cause}. Name another folder"
-        ) from error
-    try:
-        yield folder
-    finally:
-        lock.release()
+def hold_run(folder: str | Path) -> AbstractContextManager[Path]:
+    """Hold a run's folder as `files.hold_folder` does; of processes that share a run the first holds it."""
+    return hold_folder(folder, "a run") if rank() == 0 else nullcontext(local_path(folder))
 
 
 def say_differences(folder: Path, found: dict) -> str:

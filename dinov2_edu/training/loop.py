@@ -19,7 +19,7 @@ from dinov2_edu.shapes import ByteImages, check_images
 from dinov2_edu.training.checkpoint import save_checkpoint
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import CollapseGuard
-from dinov2_edu.training.folder import CHECKPOINT, hold_folder, try_folder
+from dinov2_edu.training.folder import CHECKPOINT, hold_run, try_folder
 from dinov2_edu.training.interrupts import Terminated, terminable, uninterrupted
 from dinov2_edu.training.processes import rank, world_size
 from dinov2_edu.training.state import TrainState
@@ -82,9 +82,10 @@ def fit(
     """Train from the state's step to the end of its schedules, or to step `until`.
 
     Interrupting (the stop button, Ctrl-C, SIGTERM) keeps what was learnt: a step that has begun is finished, and the
-    state is saved where `options.folder` names a place. Calling `fit` again goes on; after SIGTERM the process ends. A
-    checkpoint is written before the evaluation and `on_log` of its step, so an error there loses nothing: the next
-    call makes the evaluation up.
+    state is saved where `options.folder` names a place. Calling `fit` again goes on; after SIGTERM the process ends.
+    `interrupted` of what is returned says whether it was so, and no other sign does: the last step may have been made
+    and its evaluation not. A checkpoint is written before the evaluation and `on_log` of its step, so an error there
+    loses nothing: the next call makes the evaluation up.
 
     Args:
         state: from `build_state` or `load_checkpoint`; changed in place and returned.
@@ -103,10 +104,10 @@ def fit(
     _check_data(state, images)
     last = config.steps if until is None else min(until, config.steps)
     quiet = not options.progress or rank() > 0
-    stopped: KeyboardInterrupt | None = None
+    state.interrupted, terminated = False, False
     with ExitStack() as stack:
         if options.folder is not None:
-            folder = stack.enter_context(hold_folder(options.folder))
+            folder = stack.enter_context(hold_run(options.folder))
             try_folder(state, folder)
         bar = tqdm(total=config.steps, initial=state.step, disable=quiet, unit="step", desc="training")
         stack.enter_context(bar)
@@ -114,10 +115,10 @@ def fit(
         try:
             _run(state, images.to(state.device), options, last, bar, losses_of)
         except KeyboardInterrupt as interrupt:
-            stopped = interrupt
+            state.interrupted, terminated = True, isinstance(interrupt, Terminated)
             _keep(state, options)
             bar.write(f"interrupted after step {state.step}: call fit again to go on")
-    if isinstance(stopped, Terminated):
+    if terminated:
         sys.stdout.flush()  # which a signal's end would not do
         signal.raise_signal(signal.SIGTERM)
     return state

@@ -61,6 +61,8 @@ class TrainState:
     """Which images it learns from, as `fit` fingerprints them; empty before it has seen any."""
     origin: str = ""
     """Fingerprint of the networks that it started from; empty where they were drawn."""
+    interrupted: bool = False
+    """Whether the last call of `fit` was, before all that it was asked for was done; kept in no checkpoint."""
 
     @property
     def device(self) -> torch.device:

@@ -511,6 +511,15 @@ refuses(
     files.write_whole, {"path": "x", "content": b""}, run=False, content=[(3, "^content: wanted .*, got 3")]
 )
 refuses(
+    files.hold_folder,
+    {"folder": "x", "content": "a run"},
+    run=False,
+    folder=[(3, "^folder: wanted a string or a path, got 3"), (None, "got None")],
+    content=text(),
+    wait_s=[("long", "^wait_s: wanted "), (float("nan"), "^wait_s: wanted ")],
+    elsewhere=text(),
+)
+refuses(
     files.write_together,
     {"folder": "x", "contents": {"a": b""}},
     run=False,
