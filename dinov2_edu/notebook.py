@@ -170,7 +170,7 @@ def _shorten_docstring(code: str) -> str:
 def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Show a table whose cells a screen reader can walk, and that a phone can scroll.
 
-    The first column is set to the left, all others to the right.
+    A column of numbers is set to the right, one of words to the left, the first always.
 
     Args:
         header: a title for each column.
@@ -185,7 +185,8 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     for row in (header, *rows):
         require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
         lines.append([str(value).replace("|", "\\|") for value in row])
-    lines.insert(1, [":--", *["--:"] * (len(header) - 1)])
+    numbers = [any(re.match(r"[-+]?[\d.]", cell) for cell in column[1:]) for column in zip(*lines, strict=True)]
+    lines.insert(1, [":--", *("--:" if some else ":--" for some in numbers[1:])])
     display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 
