@@ -170,7 +170,8 @@ def _shorten_docstring(code: str) -> str:
 def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Show a table whose cells a screen reader can walk, and that a phone can scroll.
 
-    A column of numbers is set to the right, one of words to the left, the first always.
+    The first column is set to the left, and so is each other in which fewer than half of the values begin as a number
+    does.
 
     Args:
         header: a title for each column.
@@ -185,8 +186,10 @@ def show_table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     for row in (header, *rows):
         require(len(row) == len(header), f"wanted {len(header)} values a row, got {list(row)}")
         lines.append([str(value).replace("|", "\\|") for value in row])
-    numbers = [any(re.match(r"[-+]?[\d.]", cell) for cell in column[1:]) for column in zip(*lines, strict=True)]
-    lines.insert(1, [":--", *("--:" if some else ":--" for some in numbers[1:])])
+    begin = [
+        [bool(re.match(r"[-+]?[\d.]", cell)) for cell in column[1:]] for column in zip(*lines, strict=True)
+    ]
+    lines.insert(1, [":--", *("--:" if 2 * sum(numbers) >= len(numbers) else ":--" for numbers in begin[1:])])
     display(Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines)))
 
 

@@ -15,6 +15,7 @@ from dinov2_edu.experiments.ablations import (
     REPAIRS,
     STAGES,
     ablation_run,
+    label_of,
     load_runs,
     load_seeds,
     record,
@@ -177,3 +178,14 @@ def test_nothing_goes_on_from_a_broken_run_that_was_interrupted(tmp_path, monkey
 def test_no_recorded_run_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"make them with `python -m dinov2_edu ablations`"):
         load_runs(folder=tmp_path)
+
+
+def test_a_legend_calls_each_run_by_what_it_lacks():
+    assert [*map(label_of, EXPERIMENTS)] == [
+        "healthy",
+        "no centering",
+        "no sharpening",
+        "no lag",
+        "no local crops",
+        "no KoLeo",
+    ]

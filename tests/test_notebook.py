@@ -173,6 +173,16 @@ def test_a_table_is_markdown_with_a_cell_for_each_value(monkeypatch):
     assert found == ["| \\|x\\| | 5 |\n| :-- | --: |\n| raw pixels | 24.1 |\n| a\\|b | - |"]
 
 
+def test_a_column_of_words_is_set_to_the_left(monkeypatch):
+    found = []
+    monkeypatch.setattr("IPython.display.display", lambda markdown: found.append(markdown.data))
+    show_table(
+        ["way", "change", "n", "why"],
+        [["a", -1.5, "-", "2 rows"], ["b", "+2", "7 %", "words"], ["c", "", 1, "x"]],
+    )
+    assert found[0].splitlines()[1] == "| :-- | --: | --: | :-- |"
+
+
 def test_a_table_wants_full_rows():
     with pytest.raises(ValueError, match="wanted 2 values a row"):
         show_table(["features", "k-NN"], [["raw pixels"]])

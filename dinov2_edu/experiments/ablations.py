@@ -71,6 +71,19 @@ EXPERIMENTS = {
 }
 """The healthy run, and what becomes of it when one thing is missing."""
 
+
+@checked
+def label_of(run: str) -> str:
+    """What a legend calls one of `EXPERIMENTS`, such as "healthy" or "no local crops".
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    require(run in EXPERIMENTS, f"run: wanted one of {[*EXPERIMENTS]}, got {run!r}")
+    title = EXPERIMENTS[run].title.partition(":")[0]
+    return run if run == "healthy" else f"{title[0].lower()}{title[1:]}"
+
+
 STAGES = {
     "stage_dino": Experiment("DINO alone", _without(targets="centering", ibot_weight=0.0, koleo_weight=0.0)),
     "stage_ibot": Experiment("and iBOT", _without(targets="centering", koleo_weight=0.0)),

@@ -604,6 +604,11 @@ refuses(
     **RUNS,
 )
 refuses(
+    ablations.label_of,
+    {"run": "healthy"},
+    run=[(3, "^NAME: wanted a string, got 3"), ("ill", "^NAME: wanted one of .*, got 'ill'")],
+)
+refuses(
     page_weights.page_random_backbone,
     {"config": vit.BOOK_VIT, "seed": 0},
     config=config("ViTConfig"),

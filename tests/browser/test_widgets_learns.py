@@ -52,7 +52,9 @@ def log(shown) -> list[str]:
 def test_names_are_those_of_the_engine(shown):
     names = shown.root.locator('[data-key^="breaks."]').evaluate_all("(all) => all.map((e) => e.dataset.key)")
     assert sorted(names) == sorted(f"breaks.{name}" for name in BREAKS)
-    assert shown.root.locator('.dv2-more [data-key^="breaks."]').count() == 2  # at most five inputs are seen at once
+    assert (
+        shown.root.locator('.dv2-more [data-key^="breaks."]').count() == 2
+    )  # at most five inputs are seen at once
     for name in BREAKS:
         broken, whole = (shown.call("settingsFor", name, on, "quick") for on in (True, False))
         assert broken.keys() == whole.keys() and broken != whole
