@@ -19,9 +19,6 @@ from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.pictures import read_tensor
 from dinov2_edu.shapes import ByteImages
 
-ORIGINAL = 0
-"""The kind of a picture that is no copy."""
-
 
 def _crop(image: Tensor) -> Tensor:
     """The upper right three quarters of each side, enlarged."""

@@ -17,9 +17,8 @@ import torch
 from dinov2_edu.data import ImageSet, patterns10
 from dinov2_edu.door import checked, require
 from dinov2_edu.experiments.commands import say
-from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.evaluation import knn_evaluator, quiet_features
 from dinov2_edu.experiments.presets import patterns10_run, with_steps
-from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.training.checkpoint import start_from
 from dinov2_edu.training.config import TrainConfig
@@ -254,9 +253,7 @@ def _trained(state: TrainState, train: ImageSet, options: FitOptions) -> None:
 
 def _final_features(state: TrainState, images: ImageSet) -> tuple[list[list[float]], list[int]]:
     """Unit class tokens on their three main axes (not centred, so that a collapse to a point shows as a point)."""
-    preprocessing = Preprocessing(size=images.images.shape[-1])
-    options = ExtractOptions(progress=False, precision="float32")
-    found = extract_features(state.teacher.backbone, images, preprocessing=preprocessing, options=options)
+    (found,) = quiet_features(state.teacher.backbone, images, precision="float32")
     unit = torch.nn.functional.normalize(found.cls, dim=-1).numpy()
     axes = np.linalg.svd(unit, full_matrices=False)[2][:3]
     return np.round(unit @ axes.T, 3).tolist(), images.labels.tolist()

@@ -10,11 +10,18 @@ import torch
 from dinov2_edu.data import ImageSet
 from dinov2_edu.data.mosaics import Mosaics
 from dinov2_edu.door import check_at_least, checked
-from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features, patch_tokens
+from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract_features, patch_tokens
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.training.streams import stream
 from dinov2_edu.vit import VisionTransformer
+
+
+def quiet_features(backbone: VisionTransformer, *sets: ImageSet, precision: str = "auto") -> list[Features]:
+    """Features of some sets of pictures, all at the size that the last one has, without a bar."""
+    preprocessing = Preprocessing(size=sets[-1].images.shape[-1])
+    options = ExtractOptions(progress=False, precision=precision)
+    return [extract_features(backbone, one, preprocessing=preprocessing, options=options) for one in sets]
 
 
 @checked
@@ -33,15 +40,10 @@ def knn_evaluator(
     # Not every k-th image: where labels repeat in order, that would leave out whole classes.
     drawn = torch.randperm(len(train), generator=stream("k-NN neighbours"))
     train = train.subset(drawn[:n_train])
-    preprocessing = Preprocessing(size=test.images.shape[-1])
-    options = ExtractOptions(progress=False)
 
     def accuracy(backbone: VisionTransformer) -> float:
-        found = [
-            extract_features(backbone, data, preprocessing=preprocessing, options=options)
-            for data in (train, test)
-        ]
-        return knn_accuracy(found[0].cls, train.labels, found[1].cls, test.labels)
+        known, asked = quiet_features(backbone, train, test)
+        return knn_accuracy(known.cls, train.labels, asked.cls, test.labels)
 
     return accuracy
 

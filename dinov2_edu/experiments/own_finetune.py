@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.data.imageset import even_rows
-from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.experiments.evaluation import quiet_features
 from dinov2_edu.files import write_whole
 from dinov2_edu.probe import Classifier, fine_tune, logistic_probe
 from dinov2_edu.training.streams import stream
@@ -71,11 +71,7 @@ def frozen(backbone: VisionTransformer | None, few: ImageSet, test: ImageSet) ->
     if backbone is None:
         rows: list[Tensor] = [part.images.flatten(1).float() / 255 for part in (few, test)]
     else:
-        how, options = Preprocessing(size=few.images.shape[-1]), ExtractOptions(progress=False)
-        rows = [
-            extract_features(backbone, part, preprocessing=how, options=options).linear_eval
-            for part in (few, test)
-        ]
+        rows = [part.linear_eval for part in quiet_features(backbone, few, test)]
     found = logistic_probe(rows[0], few.labels, c=1.0).probabilities(rows[1])
     return accuracy(found, test)
 

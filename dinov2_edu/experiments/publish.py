@@ -12,7 +12,7 @@ import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.experiments.commands import say
-from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
+from dinov2_edu.experiments.evaluation import quiet_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
 from dinov2_edu.training.checkpoint import load_checkpoint
 from dinov2_edu.training.folder import CHECKPOINT
@@ -40,8 +40,7 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
         pixels = [part.images.flatten(1).float() / 255 for part in (train, test)]
         sets, grid = {"": [rows - pixels[0].mean(dim=0) for rows in pixels]}, C_GRID_PIXELS
     else:
-        how, quiet = Preprocessing(size=test.images.shape[-1]), ExtractOptions(progress=False)
-        found = [extract_features(backbone, part, preprocessing=how, options=quiet) for part in (train, test)]
+        found = quiet_features(backbone, train, test)
         sets = {"": [part.cls for part in found], "_all": [part.linear_eval for part in found]}
     rows, queries = sets[""]
     accuracies = {"knn": knn_accuracy(rows, train.labels, queries, test.labels)}

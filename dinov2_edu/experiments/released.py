@@ -107,7 +107,6 @@ def followed(
     state: TrainState,
     *,
     every: int,
-    images: ImageSet | None = None,
     losses_of: LossFunction = compute_losses,
     folder: Path | None = None,
 ) -> dict[str, Any]:
@@ -120,7 +119,6 @@ def followed(
     Args:
         state: new, or read back from the folder.
         every: steps between two measures.
-        images: what is learnt from; `pictures` if None.
         losses_of: as in `fit`.
         folder: where the run is kept, or None for nowhere.
 
@@ -128,7 +126,7 @@ def followed(
         ValueError: the folder holds another run, or its file of measures is damaged.
         KeyboardInterrupt: it was interrupted.
     """
-    learnt_from = (images or pictures()[0]).images  # before the clock starts: drawing them takes minutes
+    learnt_from = pictures()[0].images  # before the clock starts: drawing them takes minutes
     dense, before = read_measured(folder, state.step)
     begun, measuring = state.step, 0.0
 
