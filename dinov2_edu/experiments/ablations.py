@@ -72,15 +72,15 @@ EXPERIMENTS = {
 
 
 @checked
-def label_of(run: str) -> str:
+def label_of(experiment: str) -> str:
     """What a legend calls one of `EXPERIMENTS`, such as "healthy" or "no local crops".
 
     Raises:
-        ValueError: there is no such run.
+        ValueError: there is no such experiment.
     """
-    require(run in EXPERIMENTS, f"run: wanted one of {[*EXPERIMENTS]}, got {run!r}")
-    title = EXPERIMENTS[run].title.partition(":")[0]
-    return run if run == "healthy" else f"{title[0].lower()}{title[1:]}"
+    require(experiment in EXPERIMENTS, f"experiment: wanted one of {[*EXPERIMENTS]}, got {experiment!r}")
+    title = EXPERIMENTS[experiment].title.partition(":")[0]
+    return experiment if experiment == "healthy" else f"{title[0].lower()}{title[1:]}"
 
 
 STAGES = {

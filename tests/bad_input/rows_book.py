@@ -605,8 +605,8 @@ refuses(
 )
 refuses(
     ablations.label_of,
-    {"run": "healthy"},
-    run=[(3, "^NAME: wanted a string, got 3"), ("ill", "^NAME: wanted one of .*, got 'ill'")],
+    {"experiment": "healthy"},
+    experiment=[(3, "^NAME: wanted a string, got 3"), ("ill", "^NAME: wanted one of .*, got 'ill'")],
 )
 refuses(
     page_weights.page_random_backbone,
