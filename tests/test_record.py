@@ -215,10 +215,22 @@ def test_rows_have_median_and_spread_and_say_what_is_open(tmp_path):
     first, card, second, third, *cifar = rows
     on = "2 threads of chip, without bfloat16 units"
     end = ["`patterns10`", "0.35 M", on, "`0000000`"]
-    assert first == ["Patterns10 50 %", "2.0 (1.0 to 3.0)", "12,800 (6,400 to 19,200)", "3 of 3", *end]
-    assert card[0] == "Patterns10 50 %" and card[3] == "1 of 1" and card[6] == "one card"
+    assert first == [
+        "Patterns10 50 %",
+        "2.0 (1.0 to 3.0)",
+        "12,800 (6,400 to 19,200)",
+        "3 of 3 (0, 1, 2)",
+        *end,
+    ]
+    assert card[0] == "Patterns10 50 %" and card[3] == "1 of 1 (0)" and card[6] == "one card"
     assert second[:3] == ["Patterns10 75 %", "6.0 (5.0 to 10.0)", "38,400 (32,000 to 64,000)"]
-    assert third[:4] == ["Patterns10 90 %", "not reached (77.0% at best)", "", "0 of 3"]
+    assert third[:4] == ["Patterns10 90 %", "not reached (77.0% at best)", "", "0 of 3 (0, 1, 2)"]
+    assert card[1:3] == ["0.5", "3,200"]
+    path.write_text(json.dumps([a_run(0, (1, 2), machine={"cpu": "chip", "threads": 1, "bfloat16": True})]))
+    assert record_rows(path)[0][4:7:2] == [
+        "`patterns10 --threads 1`",
+        "1 thread of chip, with bfloat16 units",
+    ]
     assert [row[:2] for row in cifar] == [[f"CIFAR-10 {target} %", OPEN] for target in (60, 65, 70, 75)]
 
 

@@ -102,7 +102,12 @@ def record(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="k-NN accuracies to note, and to stop after (default: 50 75 90; CIFAR-10: 60 65 70 75)",
     )
-    add("--threads", type=at_least(1), default=2, help="of the CPU (default: 2, which the rules want)")
+    add(
+        "--threads",
+        type=at_least(1),
+        default=2,
+        help="of the CPU (default: 2, the most that the rules allow)",
+    )
     add("--out", type=local_path, metavar="FILE", help="write the run to a JSON file")
     add("--device", help="cpu or cuda (default: cuda where there is one)")
 

@@ -30,13 +30,13 @@ from dinov2_edu.training.state import TrainState, build_state
 from dinov2_edu.vit import VisionTransformer
 
 RULES = (
-    "A preset is trained from fresh weights, without labels, by one process: two CPU threads or one GPU; `--seed` and "
-    "`--steps` are free.",
+    "A preset is trained from fresh weights, without labels, by one process: at most two CPU threads, or one GPU; "
+    "`--seed` and `--steps` are free.",
     "The teacher's class tokens name the whole test set by 20 nearest neighbours: on Patterns10 every 50 steps (2,000 "
     "pictures; 5,000 neighbours, drawn once), on CIFAR-10 every 250 (10,000 pictures; all 50,000 neighbours). A target "
     "is reached at the first such step at or above it.",
-    "The clock counts training, crops included; drawing or reading the data and evaluating are left out. A row has "
-    "three seeds, and says how many of them got there.",
+    "The clock counts training, crops included; drawing or reading the data and evaluating are left out. A row "
+    "names its seeds, three where it is complete, and how many of them got there.",
 )
 """What counts, in three lines."""
 

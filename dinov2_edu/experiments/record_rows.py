@@ -15,7 +15,16 @@ from dinov2_edu.experiments.record import TASKS
 from dinov2_edu.files import local_path
 
 RECORDED = Path(__file__).parents[1] / "assets" / "records.json"
-HEADER = ("reached", "minutes of training", "pictures seen", "seeds", "setting", "parameters", "on", "commit")
+HEADER = (
+    "k-NN",
+    "minutes of training",
+    "pictures seen",
+    "seeds there",
+    "setting",
+    "parameters",
+    "on",
+    "commit",
+)
 """Titles of the columns of `record_rows`."""
 OPEN = "open: run it and send the row"
 
@@ -30,7 +39,7 @@ def load_records(path: str | Path = RECORDED) -> list[dict[str, Any]]:
 def record_rows(path: str | Path = RECORDED) -> list[list[str]]:
     """The table of records, with the titles of `HEADER`: a row for each target, setting, machine and commit.
 
-    Of several seeds the median, with the least and the most. A target nobody has run for is open.
+    Of the seeds that got there the median, with the least and the most. A target nobody has run for is open.
     """
 
     def alike(one: dict[str, Any]) -> str:
@@ -43,31 +52,34 @@ def record_rows(path: str | Path = RECORDED) -> list[list[str]]:
         own = [runs for runs in groups if runs[0]["setting"].startswith(name)]
         for target in task.targets:
             title = f"{task.title} {target:g} %"
-            found = [_row(title, target, runs) for runs in own if _tries(target, runs)]
-            rows += found or [[title, OPEN, *[""] * (len(HEADER) - 2)]]
+            tried = [[run for run in runs if _note(run, target)] for runs in own]
+            rows += [_row(title, target, runs) for runs in tried if runs] or [
+                [title, OPEN, *[""] * (len(HEADER) - 2)]
+            ]
     return rows
 
 
-def _tries(target: float, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each of these runs that were after a target has noted of it."""
-    return [one for run in runs for one in run["reached"] if one["target"] == target]
+def _note(run: dict[str, Any], target: float) -> dict[str, Any] | None:
+    """What a run has noted of a target; None where it was not after it."""
+    return next((one for one in run["reached"] if one["target"] == target), None)
 
 
 def _row(title: str, target: float, runs: list[dict[str, Any]]) -> list[str]:
     """What these seeds of one setting needed for a target."""
-    tries = _tries(target, runs)
-    there = [one for one in tries if one["step"] is not None]
+    notes = [note for run in runs if (note := _note(run, target))]
+    there = [note for note in notes if note["step"] is not None]
     minutes, pictures = f"not reached ({max(max(run['curve']['knn']) for run in runs):.1%} at best)", ""
     if there:
         minutes = _spread([one["seconds"] / 60 for one in there], "{:.1f}")
         pictures = _spread([one["pictures"] for one in there], "{:,.0f}")
-    first = runs[0]
+    first, seeds = runs[0], ", ".join(str(run["seed"]) for run in runs)
+    threads = first["machine"].get("threads", 2)
     return [
         title,
         minutes,
         pictures,
-        f"{len(there)} of {len(tries)}",
-        f"`{first['setting']}`",
+        f"{len(there)} of {len(runs)} ({seeds})",
+        f"`{first['setting']}{f' --threads {threads}' if threads != 2 else ''}`",
         f"{first['parameters'] / 1e6:.2f} M",
         machine_words(first["machine"]),
         f"`{first['commit'][:7]}`",
@@ -76,4 +88,4 @@ def _row(title: str, target: float, runs: list[dict[str, Any]]) -> list[str]:
 
 def _spread(values: list[float], form: str) -> str:
     middle, *ends = (form.format(one) for one in (statistics.median(values), min(values), max(values)))
-    return f"{middle} ({ends[0]} to {ends[1]})"
+    return f"{middle} ({ends[0]} to {ends[1]})" if len(values) > 1 else middle
