@@ -12,6 +12,7 @@ COMMANDS = {
     for name in (
         "train",
         "doctor",
+        "record",
         "ablations",
         "released",
         "publish",
@@ -35,6 +36,7 @@ _ANEW = "nothing is kept on the way: the same command begins anew"
 GOES_ON = {
     **dict.fromkeys(("train", "probe", "study", "features"), _FROM_HERE),
     **dict.fromkeys(("ablations", "recordings"), _FINISHED_STAY),
+    "record": "the same command begins anew; the file of --out has what was measured until here",
     "released": "the same command goes on: the teacher from here, a student or a last phase from its own beginning",
 }
 """Name -> what is true when it is run again after Ctrl-C; a command that is not here begins anew."""

@@ -34,6 +34,14 @@ def at_least(lowest: float, kind: type = int) -> Callable[[str], float]:
     return number
 
 
+def per_cent(text: str) -> float:
+    """A share for an option, above 0 and at most 100."""
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, got {text}")
+    return value
+
+
 def train(parser: argparse.ArgumentParser) -> None:
     """Pretrain without labels; the same folder again goes on where it stopped."""
     add = parser.add_argument
@@ -78,6 +86,30 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("log", type=local_path, help="history.json, training_metrics.json, metrics.csv, or a folder with one")
     add("--prototypes", type=at_least(2), metavar="K", help="of the heads, where the log does not say it")
+
+
+def record(parser: argparse.ArgumentParser) -> None:
+    """Time a preset's training up to fixed k-NN accuracies: a row for the table of records."""
+    add = parser.add_argument
+    parser.epilog = "Its rules are in the README, under Records."
+    add("preset", choices=PRESET_NAMES, help="which data, and which settings for it")
+    add("--seed", type=at_least(0), default=0, help="of the training (default: 0)")
+    add("--steps", type=at_least(1), help="length of the run and of its schedules (default: the preset's)")
+    add(
+        "--targets",
+        type=per_cent,
+        nargs="+",
+        metavar="PERCENT",
+        help="k-NN accuracies to note, and to stop after (default: 50 75 90; CIFAR-10: 60 65 70 75)",
+    )
+    add(
+        "--threads",
+        type=at_least(1),
+        default=2,
+        help="of the CPU (default: 2, the most that the rules allow)",
+    )
+    add("--out", type=local_path, metavar="FILE", help="write the run to a JSON file")
+    add("--device", help="cpu or cuda (default: cuda where there is one)")
 
 
 def ablations(parser: argparse.ArgumentParser) -> None:
