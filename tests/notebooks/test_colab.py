@@ -27,7 +27,11 @@ from tools import colab
 from tools.address import release_in_config
 from tools.notebooks import FOLDER
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("colab")]  # one machine for all
+pytestmark = [  # one machine for all
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.xdist_group("colab"),
+]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "dinov2_edu"
