@@ -136,7 +136,9 @@ class Machine:
         client = NotebookClient(
             notebook, kernel_name="colab", timeout=CELL_SECONDS, resources={"metadata": {"path": str(folder)}}
         )
-        return client.execute()
+        # side by side, two runs of two threads each would wait for one another most of the time
+        one = {"OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}
+        return client.execute(env=os.environ | one)
 
 
 @pytest.fixture(scope="session")
