@@ -142,7 +142,10 @@ def test_what_controls_hold_becomes_a_script_that_says_the_same(tmp_path):
     page = f'<p>a</p><script type="application/vnd.jupyter.widget-state+json">\n{text}\n</script><p>b</p>'
     made = state_apart(page, tmp_path / "states", "../_static/states")
     (script,) = (tmp_path / "states").iterdir()
-    assert made == f'<p>a</p><script defer src="../_static/states/{script.name}"></script><p>b</p>'
+    assert made == (
+        '<p>a</p><script type="application/vnd.jupyter.widget-state+json" '
+        f'data-src="../_static/states/{script.name}"></script><p>b</p>'
+    )
     said = script.read_text("utf-8").removeprefix("self.widgetState = ").removesuffix(";")
     assert json.loads(json.loads(said)) == state
     assert state_apart(made, tmp_path / "states", "../_static/states") == made

@@ -38,8 +38,10 @@ _STILL = re.compile(
     r'(<figure class="dv2-still"[^>]*><img )src="data:image/(?P<kind>png|jpeg);base64,(?P<data>[^"]+)"'
 )
 STATES = Path("_static/states")
-"""Where the scripts lie that bring what a page's controls hold; `widget_host.js` reads `widgetState`."""
-_STATE = re.compile(r'<script type="application/vnd\.jupyter\.widget-state\+json">(?P<state>[^<]*)</script>')
+"""Where the scripts lie that bring what a page's controls hold; `widget_host.js` fetches and reads them."""
+_STATE = re.compile(
+    r'(?P<holder><script type="application/vnd\.jupyter\.widget-state\+json")>(?P<state>[^<]*)</script>'
+)
 _ICON = re.compile(
     r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
     r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
@@ -179,9 +181,10 @@ def stills_apart(page: str, folder: Path, root: str) -> str:
 
 
 def state_apart(page: str, folder: Path, address: str) -> str:
-    """Write what a page's controls hold into a script of a folder; return the page that loads it.
+    """Write what a page's controls hold into a script of a folder; return the page that names it.
 
-    A script, not JSON to be fetched, because a page opened from a file may fetch nothing.
+    A script, not JSON to be fetched, because a page opened from a file may fetch nothing. The host loads it, not
+    the page: on a slow line it would take its share of that before the first text is drawn.
 
     Args:
         page: HTML, in which the state stands as JSON without a "<".
@@ -194,7 +197,7 @@ def state_apart(page: str, folder: Path, address: str) -> str:
         file = folder / f"{hashlib.sha256(script.encode()).hexdigest()[:16]}.js"
         folder.mkdir(parents=True, exist_ok=True)
         file.write_text(script, "utf-8")
-        return f'<script defer src="{address}/{file.name}"></script>'
+        return f'{found["holder"]} data-src="{address}/{file.name}"></script>'
 
     return _STATE.sub(write, page)
 

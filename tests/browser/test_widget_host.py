@@ -115,7 +115,7 @@ def test_a_broken_control_leaves_a_sentence_and_the_others_run(host):
     assert any("on purpose" in line for line in page.errors)
 
 
-def test_the_state_may_come_from_a_script_beside_the_page(chromium):
+def test_the_state_may_come_from_a_script_beside_the_page_once_that_is_drawn(chromium):
     state = json.dumps({"state": {"a": anywidget(COUNTER, n=3)}})
     scripts = {
         "host.js": HOST,
@@ -128,7 +128,8 @@ def test_the_state_may_come_from_a_script_beside_the_page(chromium):
 
     def serve(route):
         name = route.request.url.rpartition("/")[2]
-        own = f"<body><script defer src=host.js></script>{place}{kept}<script defer src={name}.js></script>"
+        holder = f'<script type="application/vnd.jupyter.widget-state+json" data-src="{name}.js"></script>'
+        own = f"<body><p>text</p><script defer src=host.js></script>{holder}{place}{kept}"
         text = scripts.get(name, own)
         if text is None:
             route.abort()
@@ -139,6 +140,9 @@ def test_the_state_may_come_from_a_script_beside_the_page(chromium):
     page = context.new_page()
     page.goto("http://book.test/late")
     page.get_by_role("button", name="count 3").click()
+    drawn, asked = page.evaluate("""["first-paint", "http://book.test/late.js"].map(
+        (name) => performance.getEntriesByName(name)[0].startTime)""")
+    assert drawn < asked  # text first
     page.goto("http://book.test/gone")
     page.locator(".widget-note", has_text="could not start").wait_for()
     assert page.locator(".widget-host").count() == 0  # nor an empty place

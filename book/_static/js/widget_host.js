@@ -1,15 +1,15 @@
 // Runs the widgets of a notebook page without a kernel and without a network.
 //
 // Each widget's module and data, as the notebook left them, stand as JSON in the page, or in a script beside it that
-// puts the same text into `widgetState`. This file gives every widget a model of its own and calls its `render`. Only
-// anywidgets are run: the controls of ipywidgets need Python to answer, so a sentence stands in their place instead
-// of a slider that moves and changes nothing.
+// puts the same text into `widgetState`: that is fetched once the page can be read. This file gives every widget a model
+// of its own and calls its `render`. Only anywidgets are run: the controls of ipywidgets need Python to answer, so a
+// sentence stands in their place instead of a slider that moves and changes nothing.
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
   const NEEDS_PYTHON = "This control needs Python: open the page in Colab, or run the notebook yourself.";
   const FAILED = "This control could not start in your browser. The text and the figures say what it shows.";
-  const PATIENCE = 1000; // milliseconds for a control to start before the next one does as well
+  const PATIENCE = 1000; // milliseconds for a control to start before the next one does as well, or for the page to show
 
   const report = (error) => console.error("widget:", error);
   const rest = (milliseconds = 0) => new Promise((done) => setTimeout(done, milliseconds));
@@ -99,6 +99,9 @@
     else requestAnimationFrame(() => requestAnimationFrame(done));
   });
 
+  /** Resolves when the browser says that something of the page was seen: never in a tab that nobody looks at. */
+  const firstPaint = () => new Promise((done) => new PerformanceObserver(done).observe({ type: "paint", buffered: true }));
+
   /** A widget's definition and its one model, ready to be shown; all views of the widget share them. */
   async function begin(entry) {
     const widget = await load(entry.state._esm);
@@ -127,12 +130,26 @@
     }
   }
 
+  /** What the page's controls hold: from the page itself, or from the script that it names, once it is on the screen. */
+  async function readState() {
+    const holder = document.querySelector(STATE);
+    if (!holder.dataset.src) return holder.textContent;
+    await Promise.race([firstPaint(), rest(PATIENCE)]);
+    await new Promise((done, fail) => {
+      const script = document.createElement("script");
+      script.onload = done;
+      script.onerror = () => fail(new Error(`the page's state did not arrive: ${script.src}`));
+      script.src = holder.dataset.src;
+      document.head.append(script);
+    });
+    return self.widgetState;
+  }
+
   async function start() {
     const views = [...document.querySelectorAll(VIEW)];
     let entries = new Map();
     try {
-      const state = document.querySelector(STATE)?.textContent ?? self.widgetState;
-      if (views.length) entries = new Map(Object.entries(JSON.parse(state).state));
+      if (views.length) entries = new Map(Object.entries(JSON.parse(await readState()).state));
     } catch (error) {
       for (const view of views) note(view, FAILED);
       return report(error);
@@ -144,5 +161,5 @@
   }
 
   if (document.readyState === "complete") start();
-  else addEventListener("DOMContentLoaded", start); // by then every deferred script has run, the state's too
+  else addEventListener("DOMContentLoaded", start);
 })();
