@@ -268,15 +268,16 @@ def teacher_targets(teacher, centers, global_crops, masks, temperature):
     return targets[0].unflatten(0, (2, -1)), targets[1], centers
 
 
-def student_losses(student, cls_targets, patch_targets, global_crops, local_crops, masks):
+def student_losses(student, cls_targets, patch_targets, globals_, locals_, masks):
     """DINO on class tokens, iBOT on masked patches, KoLeo on class tokens before the head."""
     c, (dino_head, ibot_head) = student.c, student.heads
-    cls_tokens, patch_tokens = student.backbone(global_crops, masks)
-    local_tokens, _ = student.backbone(local_crops)
-    cls_logits = dino_head(torch.cat([cls_tokens, local_tokens])).unflatten(0, (2 + c.n_local, -1))  # v b k
+    cls_tokens, patch_tokens = student.backbone(globals_, masks)
+    local_tokens, _ = student.backbone(locals_)
+    cls_logits = dino_head(torch.cat([cls_tokens, local_tokens]))
+    cls_logits = cls_logits.unflatten(0, (2 + c.n_local, -1))  # v b k
     dino = dino_loss(cls_logits, cls_targets, c.student_temp)
     ibot = ibot_loss(ibot_head(patch_tokens[masks]), patch_targets, masks, c.student_temp)
-    koleo = sum(koleo_loss(tokens) for tokens in cls_tokens.chunk(2))  # never between two crops of a picture
+    koleo = sum(koleo_loss(crop) for crop in cls_tokens.chunk(2))  # crop by crop
     return dino, ibot, koleo
 
 
@@ -302,7 +303,7 @@ def multipliers(name, step, c):
 
 
 def train_step(student, teacher, centers, optimizer, images, step):
-    """One step on bytes b 3 height width; returns the losses, and the centres of the next step."""
+    """One step on bytes b 3 height width; returns losses and the next centres."""
     c = student.c
     global_crops, local_crops = make_views(images, c)
     masks = make_masks(len(global_crops), c).to(images.device)
