@@ -5,6 +5,8 @@ serves both. Roles that meet in one picture stay apart for red-, green- and blue
 both), and colour never stands alone: a label, a pattern or a shape says the same.
 """
 
+from itertools import pairwise
+
 from dinov2_edu.door import checked
 
 PALETTE = {
@@ -37,9 +39,10 @@ CYCLE = ("#332288", "#2f8f80", "#882255", "#86862a", "#c25a68", "#55606e")
 
 @checked
 def role_colour(name: str) -> str | None:
-    """Find the colour of a series from its name: the role that one of the name's words is, else None.
+    """Find the colour of a series from its name: the role that one of the name's words is, or two are; else None.
 
-    `"teacher"`, `"teacher temperature"` and `"class token (cls)"` find a role; `"k-NN"` finds none.
+    `"teacher"`, `"teacher temperature"`, `"class token (cls)"` and `"global crops"` find a role; `"k-NN"` finds none.
     """
     words = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in name.lower()).split()
-    return next((PALETTE[word] for word in words if word in PALETTE), None)
+    pairs = [f"{one}_{other}".removesuffix("s") for one, other in pairwise(words)]
+    return next((PALETTE[word] for word in (*pairs, *words) if word in PALETTE), None)

@@ -112,6 +112,8 @@ def test_a_name_finds_its_role():
     assert role_colour("teacher temperature") == PALETTE["teacher"]
     assert role_colour("Student") == PALETTE["student"]
     assert role_colour("class token (cls)") == PALETTE["cls"]
+    assert role_colour("local crops") == PALETTE["local_crop"]
+    assert role_colour("crops") is None and role_colour("local minimum") is None
     assert role_colour("students") is None
 
 

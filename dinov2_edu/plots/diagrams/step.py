@@ -87,7 +87,7 @@ def diagram_here(chapter: int) -> Diagram:
     for role, y in (("student", 5.0), ("teacher", 61.0)):
         canvas.arrow([(4, y), (357, y)], role)
     for i, (number, name) in enumerate(PARTS.items()):
-        box = Box(8 + 57 * i, 10, 53, 46)
+        box = Box(7 + 58 * i, 10, 56, 46)
         lit = chapter in (number, 7)
         with canvas.link(f"{PAGES[number]}.html", f"{number:02d} {name}{', here' if lit else ''}"):
             canvas.rect(box, "good" if lit else None, tint=0.3 if lit else 0.05, line=2.5 if lit else 0.6)
