@@ -7,42 +7,56 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import pydata_sphinx_theme
 import pytest
 
 from tools import site_files
 from tools.address import slug_in_config
 from tools.site_files import (
     FIRST_CONTROLS,
+    FONT_AWESOME,
     NOT_FOUND,
+    THEME,
     finish_page,
+    icons_drawn,
     last_change,
-    only_icons,
     pack,
+    read_icons,
     scripts_last,
     state_apart,
     stills_apart,
 )
 
-THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 ROOT = Path(__file__).parents[1]
 
 
-def test_icons_that_no_page_shows_are_left_out():
-    script = 'a={moon:[5,5,[9789,"night"],"f1","M1"],"paper-plane":[5,5,[],"f2",["M2","M3"]],sun:[1,1,[],"f3","M4"]}'
-    assert only_icons(script, {"night"}) == 'a={moon:[5,5,[9789,"night"],"f1","M1"],}'
-    assert only_icons(script, {"paper-plane", "sun"}) == (
-        'a={"paper-plane":[5,5,[],"f2",["M2","M3"]],sun:[1,1,[],"f3","M4"]}'
+def test_the_themes_icons_are_read_by_family_and_by_every_name():
+    icons = read_icons((THEME / FONT_AWESOME).read_text("utf-8"))
+    assert icons["fas", "search"] == icons["fas", "magnifying-glass"]
+    assert icons["fas", "sun"] != icons["far", "sun"] and ("fab", "sun") not in icons
+    assert icons["fab", "github"][0].startswith("0 0 ") and len(icons) > 2_000
+
+
+def test_an_icon_stands_drawn_in_the_page_and_the_script_that_would_draw_it_does_not():
+    icons = {
+        ("fas", "sun"): ("0 0 5 6", "M1"),
+        ("far", "sun"): ("0 0 7 8", "M2"),
+        ("fab", "git-alt"): ("0 0 1 2", "M3"),
+    }
+    page = (
+        '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script><script src="a.js"></script>'
+        '<i class="switch fa-solid fa-sun   fa-lg" data-mode="light"  title="Light"></i>'
+        '<span class="far fa-sun"></span><i class="fa-brands fa-git-alt"> </i><i class="fa fa-sun"></i><i>words</i>'
     )
-
-
-def test_the_themes_own_script_shrinks_to_a_tenth():
-    script = (THEME / "scripts" / "fontawesome.js").read_text("utf-8")
-    few = only_icons(script, {"search", "github", "moon"})
-    assert len(few) < len(script) / 10
-    for icon in ('"magnifying-glass":', "github:", "moon:"):
-        assert icon in few
-    assert '"paper-plane":' not in few
+    made = icons_drawn(page, icons)
+    assert "fontawesome.js" not in made and '<script src="a.js">' in made and made.endswith("<i>words</i>")
+    assert (
+        '<svg class="svg-inline--fa switch fa-sun fa-lg" data-mode="light" aria-hidden="true" viewBox="0 0 5 6">'
+        in made
+    )
+    assert [made.count(f'd="M{i}"') for i in (1, 2, 3)] == [2, 1, 1] and "<span" not in made
+    assert icons_drawn(made, icons) == made
+    with pytest.raises(ValueError, match=r"no icon for .*fa-moon"):
+        icons_drawn('<i class="fas fa-moon"></i>', icons)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +67,26 @@ def test_the_themes_own_script_shrinks_to_a_tenth():
         ('<script defer="defer" src="a.js"></script>', None),
         ('<script src="../_static/documentation_options.js?v=9"></script>', None),
         ("<script>let a = 1;</script>", None),
+        (
+            '<script defer="defer" src="../vendor/mathjax/tex-mml-chtml.js?v=c"></script>',
+            '<script type="text/after-paint" data-src="../vendor/mathjax/tex-mml-chtml.js?v=c"></script>',
+        ),
         ('</head><script src="a.js"></script>', None),
     ],
 )
 def test_the_scripts_of_a_head_wait_in_their_order(given, wanted):
     page = "<head>{}</head><body></body>"
-    assert scripts_last(page.format(given)) == page.format(wanted or given)
+    assert scripts_last(page.format(given)) == page.format(given if wanted is None else wanted)
+    assert scripts_last(scripts_last(page.format(given))) == scripts_last(page.format(given))
+
+
+@pytest.mark.parametrize(
+    "name", ["_static/searchtools.js", "_static/language_data.js", "../searchindex.js?v=1"]
+)
+def test_only_the_page_of_results_has_what_searches(name):
+    page = f'<head><script src="{name}"></script></head>'
+    assert scripts_last(page) == "<head></head>"
+    assert scripts_last(page, searches=True) == page.replace("<script", "<script defer")
 
 
 def context_of(page, doctree=None):

@@ -1,11 +1,11 @@
 """What the finished site has beside its pages: a Sphinx extension, set up by `tools.book_extension`.
 
-- Of the theme's 1,400 icons (1.5 MB) only those stay that some page shows.
+- The theme's icons stand drawn in the page: the script that would draw them (1.5 MB) is left out.
 - `404.html` says in the book's own frame that there is no such page, with a search field.
 - `inside-dinov2.zip` is the whole site, to be read without a network.
 - The first page, which no kernel runs for, has controls of its own.
 - A page says when it last changed, with a link to the change.
-- The scripts of a page wait until it is drawn.
+- The scripts of a page wait until it is drawn; the largest are fetched then, and what searches where one searches.
 - A page is dark from its first moment where the reader wants it dark.
 - A place is kept for each control until it is drawn (`tools/control_places.py`).
 - The still of a control is a file, fetched where it is seen: in print, or without JavaScript.
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pydata_sphinx_theme
 from docutils import nodes
 from ipywidgets.embed import dependency_state
 from sphinx.application import Sphinx
@@ -32,7 +33,8 @@ from dinov2_edu.widgets.learns import LearnsWidget
 from tools.address import pages, slug_in_config
 from tools.control_places import KEEP, known_heights, with_places
 
-ICONS = Path("_static/scripts/fontawesome.js")
+FONT_AWESOME = Path("scripts/fontawesome.js")
+THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 OFFLINE = "inside-dinov2.zip"
 _STILL = re.compile(
     r'(<figure class="dv2-still"[^>]*><img )src="data:image/(?P<kind>png|jpeg);base64,(?P<data>[^"]+)"'
@@ -42,10 +44,20 @@ STATES = Path("_static/states")
 _STATE = re.compile(
     r'(?P<holder><script type="application/vnd\.jupyter\.widget-state\+json")>(?P<state>[^<]*)</script>'
 )
-_ICON = re.compile(
-    r'(?:"(?P<quoted>[\w-]+)"|(?P<bare>\w+)):'
-    r'\[\d+,\d+,\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\[(?:"[^"]*",?)+\])\],?'
+_SEARCHING = re.compile(
+    r'<script [^>]*src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"[^>]*></script>\s*'
 )
+_MATHJAX = re.compile(r'<script [^>]*src="(?P<address>[^"]*/tex-mml-chtml\.js[^"]*)"[^>]*></script>')
+_FAMILY = re.compile(r'"(fab|far|fas)",\w+\)')  # stands after the icons of that family
+_FAMILIES = {"fa-brands": "fab", "fa-regular": "far", "fa-solid": "fas"}
+_ICON = re.compile(
+    r'(?:"(?P<quoted>[\w-]+)"|\b(?P<bare>\w+)):'
+    r'\[(?P<width>\d+),(?P<height>\d+),\[(?P<aliases>[^\[\]]*)\],"[0-9a-f]+","(?P<path>[^"]*)"\]'
+)
+_ICON_PLACE = re.compile(
+    r'<(?P<tag>i|span) class="(?P<classes>[^"]*\bfa-[^"]*)"(?P<more>[^>]*)>\s*</(?P=tag)>'
+)
+_FONT_AWESOME = re.compile(r'<script [^>]*src="[^"]*/fontawesome\.js[^"]*"[^>]*></script>')
 FIRST_CONTROLS = ('<div id="step-control"></div>', '<div id="training-control"></div>')
 """What stands in `book/index.md` where the first page's controls come."""
 
@@ -119,22 +131,20 @@ def last_change(path: Path) -> tuple[str, str] | None:
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:
-    """Thin out the icons, let scripts wait, keep the controls' places, and pack the site."""
+    """Draw the icons, let scripts wait, keep the controls' places, and pack the site."""
     if error or app.builder.format != "html":
         return
     site = Path(app.outdir)
     texts = {page: page.read_text("utf-8") for page in site.rglob("*.html")}
-    script = site / ICONS
-    if script.is_file():
-        scripts = (one for one in script.parent.glob("*.js") if one != script)
-        shown = "".join([*texts.values(), *(one.read_text("utf-8") for one in scripts)])
-        used = set(re.findall(r"\bfa-([a-z0-9-]+)", shown))
-        script.write_text(only_icons(script.read_text("utf-8"), used), "utf-8")
-        script.with_suffix(".js.map").unlink(missing_ok=True)
+    icons = read_icons((THEME / FONT_AWESOME).read_text("utf-8"))
+    for unused in (FONT_AWESOME, FONT_AWESOME.with_suffix(".js.map")):
+        (site / "_static" / unused).unlink(missing_ok=True)
     heights = known_heights()
     for page, text in texts.items():
         name = page.relative_to(site).with_suffix("").as_posix()
-        finished = with_places(scripts_last(text), heights.get(name, []))
+        finished = with_places(
+            scripts_last(icons_drawn(text, icons), searches=name == "search"), heights.get(name, [])
+        )
         root = "../" * name.count("/")
         finished = state_apart(
             stills_apart(finished, site / "_images", root), site / STATES, root + STATES.as_posix()
@@ -147,12 +157,20 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
     pack(site, site / OFFLINE)
 
 
-def scripts_last(page: str) -> str:
+def scripts_last(page: str, *, searches: bool = False) -> str:
     """Return a page whose head's scripts run, in their order, when it has been read: drawing waits for none of them.
 
-    Only `documentation_options.js` runs at once, because the lines after it write into what it makes.
+    Only `documentation_options.js` runs at once, because the lines after it write into what it makes. MathJax, the
+    largest, is fetched after the first drawing; what searches the book, by the page of results alone.
+
+    Args:
+        page: HTML.
+        searches: it is the page of results.
     """
     head, end, body = page.partition("</head>")
+    if not searches:
+        head = _SEARCHING.sub("", head)
+    head = _MATHJAX.sub(r'<script type="text/after-paint" data-src="\g<address>"></script>', head)
     head = re.sub(
         r'<script (?!defer)(?=(?:[\w-]+="[^"]*" )*src="(?![^"]*documentation_options))',
         "<script defer ",
@@ -202,14 +220,44 @@ def state_apart(page: str, folder: Path, address: str) -> str:
     return _STATE.sub(write, page)
 
 
-def only_icons(script: str, used: set[str]) -> str:
-    """Return Font Awesome's script with those icons only whose name, or another name of theirs, is used."""
+def read_icons(script: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """Font Awesome's icons as its script holds them: family (fab, far, fas) and name to viewBox and path."""
+    icons: dict[tuple[str, str], tuple[str, str]] = {}
+    parts = _FAMILY.split(script)  # icons, family, icons, family, rest
+    for text, family in zip(parts[0::2], parts[1::2], strict=False):
+        for icon in _ICON.finditer(text):
+            drawn = f"0 0 {icon['width']} {icon['height']}", icon["path"]
+            names = [icon["quoted"] or icon["bare"], *re.findall(r'"([\w-]+)"', icon["aliases"])]
+            icons |= {(family, name): drawn for name in names}
+    return icons
 
-    def keep(icon: re.Match) -> str:
-        names = {icon["quoted"] or icon["bare"], *re.findall(r'"([\w-]+)"', icon["aliases"])}
-        return icon[0] if names & used else ""
 
-    return _ICON.sub(keep, script)
+def icons_drawn(page: str, icons: dict[tuple[str, str], tuple[str, str]]) -> str:
+    """Return a page in which each of the theme's icons is the SVG that Font Awesome's script would put there.
+
+    Args:
+        page: HTML.
+        icons: as `read_icons` returns them.
+
+    Raises:
+        ValueError: the page shows an icon that is not among them.
+    """
+
+    def draw(place: re.Match) -> str:
+        classes = [_FAMILIES.get(one, one) for one in place["classes"].split()]
+        family = next((one for one in classes if one in _FAMILIES.values()), "fas")
+        names = [one.removeprefix("fa-") for one in classes]
+        found = next((icons[family, name] for name in names if (family, name) in icons), None)
+        if found is None:
+            raise ValueError(f"the theme has no icon for {place[0]!r}")
+        kept = " ".join(["svg-inline--fa", *(one for one in classes if one != family)])
+        more = re.sub(r'\s+title="[^"]*"', "", place["more"])
+        return (
+            f'<svg class="{kept}"{more} aria-hidden="true" viewBox="{found[0]}">'
+            f'<path fill="currentColor" d="{found[1]}"></path></svg>'
+        )
+
+    return _ICON_PLACE.sub(draw, _FONT_AWESOME.sub("<!-- Icons: Font Awesome Free, CC BY 4.0 -->", page))
 
 
 def pack(site: Path, archive: Path) -> None:

@@ -40,6 +40,9 @@ def built_pages() -> list[str]:
 
 def open_formulas(page: Page) -> None:
     """Wait until MathJax has drawn what it was given, in its own fonts."""
+    page.wait_for_function(
+        "!document.querySelector('script[data-src*=mathjax]') || window.MathJax?.startup?.promise"
+    )
     page.evaluate(
         "Promise.resolve(window.MathJax?.startup?.promise).then(() => document.fonts.ready).then(() => 0)"
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-HOST = (Path(__file__).parents[2] / "book/_static/js/widget_host.js").read_text("utf-8")
+SCRIPTS = Path(__file__).parents[2] / "book/_static/js"
+HOST, AFTER_PAINT = ((SCRIPTS / name).read_text("utf-8") for name in ("widget_host.js", "after_paint.js"))
 COUNTER = """export default {
     initialize({ model }) { window.started = (window.started ?? 0) + 1; },
     render({ model, el }) {
@@ -119,6 +120,7 @@ def test_the_state_may_come_from_a_script_beside_the_page_once_that_is_drawn(chr
     state = json.dumps({"state": {"a": anywidget(COUNTER, n=3)}})
     scripts = {
         "host.js": HOST,
+        "after_paint.js": AFTER_PAINT,
         "late.js": f"self.widgetState = {json.dumps(state)};",
         "gone.js": None,  # such a script does not arrive
     }
@@ -129,7 +131,8 @@ def test_the_state_may_come_from_a_script_beside_the_page_once_that_is_drawn(chr
     def serve(route):
         name = route.request.url.rpartition("/")[2]
         holder = f'<script type="application/vnd.jupyter.widget-state+json" data-src="{name}.js"></script>'
-        own = f"<body><p>text</p><script defer src=host.js></script>{holder}{place}{kept}"
+        loaded = "<script defer src=after_paint.js></script><script defer src=host.js></script>"
+        own = f"<body><p>text</p>{loaded}{holder}{place}{kept}"
         text = scripts.get(name, own)
         if text is None:
             route.abort()

@@ -3,7 +3,7 @@ const label = (element, text) => {
   if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text);
 };
 
-function repair() {
+function name() {
   for (const button of document.querySelectorAll("button.search-button__button")) label(button, "Search Ctrl+K");
   for (const button of document.querySelectorAll("button.theme-switch-button")) {
     const shown = button.textContent.trim();
@@ -18,15 +18,22 @@ function repair() {
     label(fold, `Pages of ${fold.closest("li").querySelector("a").textContent.trim()}`);
   }
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
-  // What scrolls sideways must be reachable with the keyboard.
-  for (const box of document.querySelectorAll(".bd-article pre, .bd-article .cell_output, .bd-article div.math")) {
-    if (box.scrollWidth > box.clientWidth + 1 && !box.hasAttribute("tabindex")) box.tabIndex = 0;
-  }
+}
+
+/** What scrolls sideways must be reachable with the keyboard. All is measured, then all changed: one layout, not many. */
+function reach() {
+  const boxes = document.querySelectorAll(":is(.bd-article pre, .bd-article .cell_output, .bd-article div.math):not([tabindex])");
+  for (const box of [...boxes].filter((one) => one.scrollWidth > one.clientWidth + 1)) box.tabIndex = 0;
+}
+
+function repair() {
+  name();
+  reach();
 }
 
 let waiting = 0;
 const repairSoon = () => { clearTimeout(waiting); waiting = setTimeout(repair, 100); };
-repair(); // this script is deferred, so the page is there
+name(); // this script is deferred, so the page is there; nothing is measured before it is drawn
 addEventListener("load", repairSoon);
 addEventListener("resize", repairSoon);
 new MutationObserver((changes) => {

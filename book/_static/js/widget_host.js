@@ -9,7 +9,7 @@
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
   const NEEDS_PYTHON = "This control needs Python: open the page in Colab, or run the notebook yourself.";
   const FAILED = "This control could not start in your browser. The text and the figures say what it shows.";
-  const PATIENCE = 1000; // milliseconds for a control to start before the next one does as well, or for the page to show
+  const PATIENCE = 1000; // milliseconds for a control to start before the next one does as well
 
   const report = (error) => console.error("widget:", error);
   const rest = (milliseconds = 0) => new Promise((done) => setTimeout(done, milliseconds));
@@ -99,9 +99,6 @@
     else requestAnimationFrame(() => requestAnimationFrame(done));
   });
 
-  /** Resolves when the browser says that something of the page was seen: never in a tab that nobody looks at. */
-  const firstPaint = () => new Promise((done) => new PerformanceObserver(done).observe({ type: "paint", buffered: true }));
-
   /** A widget's definition and its one model, ready to be shown; all views of the widget share them. */
   async function begin(entry) {
     const widget = await load(entry.state._esm);
@@ -134,14 +131,7 @@
   async function readState() {
     const holder = document.querySelector(STATE);
     if (!holder.dataset.src) return holder.textContent;
-    await Promise.race([firstPaint(), rest(PATIENCE)]);
-    await new Promise((done, fail) => {
-      const script = document.createElement("script");
-      script.onload = done;
-      script.onerror = () => fail(new Error(`the page's state did not arrive: ${script.src}`));
-      script.src = holder.dataset.src;
-      document.head.append(script);
-    });
+    await self.afterPaint(holder.dataset.src);
     return self.widgetState;
   }
 
