@@ -1,9 +1,9 @@
 """Publishes the book into a folder, as the publishing workflow does it, with stand-ins for what only a network has.
 
 python -m tools.rehearse                  every step of publish.yml (hours on two cores: ViT-S/14 in 03, 08, 09, study)
+python -m tools.rehearse --pictures 600   the same with a small CIFAR-10 (`make rehearse`)
 python -m tools.rehearse --short          chapter 03 alone, executed, no pages
 python -m tools.rehearse --fault cut      the same with a server that has a fault
-python -m tools.rehearse --pictures 2000  with a smaller CIFAR-10, and quicker by that
 
 A local server has the files under the paths of the real ones: weights of the right names, shapes and order with random
 values, and CIFAR-10 in its authors' archive (the pictures that `DINOV2_EDU_CIFAR10` names, else Patterns10). Their

@@ -137,6 +137,8 @@ def test_a_link_shows_what_it_leads_to_before_one_goes_there(visit):
     with visit("notebooks/05_losses.html") as page:
         link = page.locator(".bd-article a[href$='glossary.html#student']").first
         preview = page.locator(".link-preview")
+        open_formulas(page)
+        page.locator(".widget-host[data-ready]").first.wait_for()  # all that the page fetches by itself is there
         before = len(page.asked)
         link.hover()
         preview.wait_for()
@@ -162,7 +164,7 @@ def test_a_preview_draws_its_formulas_and_stays_on_the_page(visit):
         for link in page.locator(".bd-article a.reference.internal[href*='#']").all()[:12]:
             link.hover()
             page.locator(".link-preview").wait_for()
-            page.wait_for_timeout(100)
+            page.wait_for_function("!document.querySelector('.link-preview .math:not(:has(mjx-container))')")
             box = page.locator(".link-preview").bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= page.viewport_size["width"]
             assert undrawn_formulas(page) == 0
