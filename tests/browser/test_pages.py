@@ -138,7 +138,9 @@ def test_a_link_shows_what_it_leads_to_before_one_goes_there(visit):
         link = page.locator(".bd-article a[href$='glossary.html#student']").first
         preview = page.locator(".link-preview")
         open_formulas(page)
-        page.locator(".widget-host[data-ready]").first.wait_for()  # all that the page fetches by itself is there
+        page.locator(
+            ".widget-host[data-ready]"
+        ).first.wait_for()  # all that the page fetches by itself is there
         before = len(page.asked)
         link.hover()
         preview.wait_for()
