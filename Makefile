@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8000
 CPU ?=
-PICTURES ?= 600
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
 
@@ -51,8 +50,8 @@ lowest: setup ## run the unit tests in the lowest versions allowed (5 GB, in .ca
 	$(BIN)/python -m tools.lowest
 	.cache/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "not browser and not slow"
 
-rehearse: setup ## publish the book into .cache/rehearsal with stand-ins for what only a network has (PICTURES=: all 60,000, hours)
-	$(BIN)/python -m tools.rehearse $(if $(PICTURES),--pictures $(PICTURES))
+rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (hours)
+	$(BIN)/python -m tools.rehearse
 
 serve: ## show the built book at http://localhost:8000
 	@test -f _build/html/index.html || $(MAKE) book
