@@ -13,10 +13,9 @@ from tools import site_files
 from tools.address import slug_in_config
 from tools.site_files import (
     FIRST_CONTROLS,
-    FONT_AWESOME,
     NOT_FOUND,
-    THEME,
     finish_page,
+    font_awesome,
     icons_drawn,
     last_change,
     pack,
@@ -30,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_themes_icons_are_read_by_family_and_by_every_name():
-    icons = read_icons((THEME / FONT_AWESOME).read_text("utf-8"))
+    icons = read_icons(font_awesome().read_text("utf-8"))
     assert icons["fas", "search"] == icons["fas", "magnifying-glass"]
     assert icons["fas", "sun"] != icons["far", "sun"] and ("fab", "sun") not in icons
     assert icons["fab", "github"][0].startswith("0 0 ") and len(icons) > 2_000
@@ -44,11 +43,12 @@ def test_an_icon_stands_drawn_in_the_page_and_the_script_that_would_draw_it_does
     }
     page = (
         '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script><script src="a.js"></script>'
+        '<script src="../_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=1"></script>'
         '<i class="switch fa-solid fa-sun   fa-lg" data-mode="light"  title="Light"></i>'
         '<span class="far fa-sun"></span><i class="fa-brands fa-git-alt"> </i><i class="fa fa-sun"></i><i>words</i>'
     )
     made = icons_drawn(page, icons)
-    assert "fontawesome.js" not in made and '<script src="a.js">' in made and made.endswith("<i>words</i>")
+    assert "fontawesome" not in made and '<script src="a.js">' in made and made.endswith("<i>words</i>")
     assert (
         '<svg class="svg-inline--fa switch fa-sun fa-lg" data-mode="light" aria-hidden="true" viewBox="0 0 5 6">'
         in made

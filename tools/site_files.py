@@ -33,7 +33,6 @@ from dinov2_edu.widgets.learns import LearnsWidget
 from tools.address import pages, slug_in_config
 from tools.control_places import KEEP, known_heights, with_places
 
-FONT_AWESOME = Path("scripts/fontawesome.js")
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 OFFLINE = "inside-dinov2.zip"
 _STILL = re.compile(
@@ -57,7 +56,9 @@ _ICON = re.compile(
 _ICON_PLACE = re.compile(
     r'<(?P<tag>i|span) class="(?P<classes>[^"]*\bfa-[^"]*)"(?P<more>[^>]*)>\s*</(?P=tag)>'
 )
-_FONT_AWESOME = re.compile(r'<script [^>]*src="[^"]*/fontawesome\.js[^"]*"[^>]*></script>')
+_FONT_AWESOME = re.compile(
+    r'<script [^>]*src="[^"]*/(?:fontawesome|fontawesome/[^"]*/all\.min)\.js[^"]*"[^>]*></script>'
+)
 FIRST_CONTROLS = ('<div id="step-control"></div>', '<div id="training-control"></div>')
 """What stands in `book/index.md` where the first page's controls come."""
 
@@ -136,9 +137,10 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
         return
     site = Path(app.outdir)
     texts = {page: page.read_text("utf-8") for page in site.rglob("*.html")}
-    icons = read_icons((THEME / FONT_AWESOME).read_text("utf-8"))
-    for unused in (FONT_AWESOME, FONT_AWESOME.with_suffix(".js.map")):
-        (site / "_static" / unused).unlink(missing_ok=True)
+    script = font_awesome()
+    icons = read_icons(script.read_text("utf-8"))
+    for unused in (script, script.with_suffix(".js.map")):
+        (site / "_static" / unused.relative_to(THEME)).unlink(missing_ok=True)
     heights = known_heights()
     for page, text in texts.items():
         name = page.relative_to(site).with_suffix("").as_posix()
@@ -151,9 +153,9 @@ def finish_site(app: Sphinx, error: Exception | None) -> None:
         )
         page.write_text(finished, "utf-8")
         texts[page] = finished
-    for script in (site / STATES).glob("*.js"):
-        if not any(script.name in text for text in texts.values()):
-            script.unlink()  # of an earlier build
+    for state in (site / STATES).glob("*.js"):
+        if not any(state.name in text for text in texts.values()):
+            state.unlink()  # of an earlier build
     pack(site, site / OFFLINE)
 
 
@@ -218,6 +220,12 @@ def state_apart(page: str, folder: Path, address: str) -> str:
         return f'{found["holder"]} data-src="{address}/{file.name}"></script>'
 
     return _STATE.sub(write, page)
+
+
+def font_awesome() -> Path:
+    """The theme's script of all icons; version 0.15, the last for Python 3.10, has it elsewhere than those after it."""
+    places = [THEME / "scripts" / "fontawesome.js", *THEME.glob("vendor/fontawesome/*/js/all.min.js")]
+    return next(place for place in places if place.is_file())
 
 
 def read_icons(script: str) -> dict[tuple[str, str], tuple[str, str]]:
