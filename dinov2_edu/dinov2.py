@@ -238,7 +238,7 @@ def cross_entropy(logits, targets, temperature):
 def dino_loss(logits, targets, temperature):
     """Mean over pairs of a student's crop (logits v b k) and a teacher's (targets 2 b k), never the same one."""
     pairs = cross_entropy(logits[:, None], targets, temperature).mean(dim=-1)  # v 2
-    return (pairs.sum() - pairs.trace()) / (pairs.numel() - 2)  # crops 1 and 2 are the same for both
+    return (pairs.sum() - pairs.diagonal().sum()) / (pairs.numel() - 2)  # crops 1 and 2 are the same for both
 
 
 def ibot_loss(logits, targets, masks, temperature):
