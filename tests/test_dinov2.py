@@ -127,6 +127,7 @@ def test_losses_are_the_official_ones(official):
 
 @pytest.mark.golden
 def test_gradients_are_the_official_ones(official):
+    """Fails in torch 2.4 to 2.11 with `pairs.trace()` in `dino_loss`: of a v x 2 matrix its gradient is wrong."""
     student, teacher, numbers = official
     views, masks = batch_of(numbers)
     losses, _ = losses_of(student, teacher, views, masks, numbers["teacher_temp"].item())

@@ -224,8 +224,8 @@ def state_apart(page: str, folder: Path, address: str) -> str:
 
 def font_awesome() -> Path:
     """The theme's script of all icons; version 0.15, the last for Python 3.10, has it elsewhere than those after it."""
-    places = [THEME / "scripts" / "fontawesome.js", *THEME.glob("vendor/fontawesome/*/js/all.min.js")]
-    return next(place for place in places if place.is_file())
+    older = THEME.glob("vendor/fontawesome/*/js/all.min.js")
+    return next(older, THEME / "scripts" / "fontawesome.js")
 
 
 def read_icons(script: str) -> dict[tuple[str, str], tuple[str, str]]:

@@ -3,7 +3,7 @@ const label = (element, text) => {
   if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text);
 };
 
-function name() {
+function nameParts() {
   for (const button of document.querySelectorAll("button.search-button__button")) label(button, "Search Ctrl+K");
   for (const button of document.querySelectorAll("button.theme-switch-button")) {
     const shown = button.textContent.trim();
@@ -27,13 +27,13 @@ function reach() {
 }
 
 function repair() {
-  name();
+  nameParts();
   reach();
 }
 
 let waiting = 0;
 const repairSoon = () => { clearTimeout(waiting); waiting = setTimeout(repair, 100); };
-name(); // this script is deferred, so the page is there; nothing is measured before it is drawn
+nameParts(); // this script is deferred, so the page is there; nothing is measured before it is drawn
 addEventListener("load", repairSoon);
 addEventListener("resize", repairSoon);
 new MutationObserver((changes) => {
