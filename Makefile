@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8000
 CPU ?=
+PICTURES ?= 2000
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
 
@@ -50,8 +51,8 @@ lowest: setup ## run the unit tests in the lowest versions allowed (5 GB, in .ca
 	$(BIN)/python -m tools.lowest
 	.cache/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "not browser and not slow"
 
-rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (hours)
-	$(BIN)/python -m tools.rehearse
+rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (PICTURES=all: all of CIFAR-10)
+	$(BIN)/python -m tools.rehearse $(if $(filter all,$(PICTURES)),,--pictures $(PICTURES))
 
 serve: ## show the built book at http://localhost:8000
 	@test -f _build/html/index.html || $(MAKE) book

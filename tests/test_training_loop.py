@@ -39,19 +39,32 @@ def test_evaluation_is_recorded():
     assert history["knn_step"] == [8, 16, 20] and history["knn"] == [24.0] * 3
 
 
+def toy_losses(state):
+    return fit(state, byte_images(), FitOptions(**QUIET)).history["loss"]
+
+
 def test_the_same_seed_learns_the_same():
-    """The seeded toy run, pinned: a refactor that changes a number is noticed."""
     config = replace(TINY, steps=6)
-    losses = fit(build_state(config), byte_images(), FitOptions(**QUIET)).history["loss"]
-    again = fit(build_state(config), byte_images(), FitOptions(**QUIET)).history["loss"]
-    assert losses == again
-    assert losses == pytest.approx([4.3133, 4.6688, 5.7730, 5.8851, 6.1177, 5.7235], rel=1e-3)
-    assert (
-        fit(build_state(replace(config, seed=1)), byte_images(), FitOptions(**QUIET)).history["loss"]
-        != losses
-    )
+    losses = toy_losses(build_state(config))
+    assert losses == toy_losses(build_state(config))
+    assert losses != toy_losses(build_state(replace(config, seed=1)))
     # ln 32 from DINO, half of it from iBOT (half the crops are masked), less or more KoLeo.
     assert losses[0] == pytest.approx(1.5 * math.log(32), rel=0.2)
+
+
+def test_the_numbers_of_a_toy_run():
+    """Pinned: a refactor that changes a number is noticed.
+
+    Its weights are drawn here: `trunc_normal_`, which draws a run's own, gives others in torch 2.15 than in 2.11.
+    """
+    state = build_state(replace(TINY, steps=6))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for one, other in zip(state.student.parameters(), state.teacher.parameters(), strict=True):
+            if one.dim() > 1:
+                one.normal_(std=0.02, generator=generator)
+                other.copy_(one)
+    assert toy_losses(state) == pytest.approx([5.5939, 5.5650, 5.3788, 5.3621, 5.2557, 5.2867], rel=1e-3)
 
 
 def test_what_the_caller_set_in_torch_changes_nothing():

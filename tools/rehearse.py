@@ -1,7 +1,7 @@
 """Publishes the book into a folder, as the publishing workflow does it, with stand-ins for what only a network has.
 
-python -m tools.rehearse                  every step of publish.yml (hours on two cores: ViT-S/14 in 03, 08, 09, study)
-python -m tools.rehearse --pictures 2000  with fewer pictures to learn from, and quicker by that
+python -m tools.rehearse                  every step of publish.yml, with all of CIFAR-10 (hours on two cores)
+python -m tools.rehearse --pictures 2000  with so many pictures to learn from and twice as many others
 python -m tools.rehearse --short          chapter 03 alone, executed, no pages
 python -m tools.rehearse --fault cut      the same with a server that has a fault
 
@@ -113,20 +113,20 @@ def _records(images: ImageSet) -> bytes:
 
 
 def pictures(count: int | None) -> tuple[ImageSet, ImageSet]:
-    """CIFAR-10 where this machine has it, else Patterns10: at most `count` pictures to learn from, and 10,000 others.
+    """CIFAR-10 where this machine has it, else Patterns10: `count` pictures to learn from, and twice as many others.
 
-    The others stay as many as they are: chapter 12 asks for all of them.
+    The chapters and the study want 2,000 to learn from, and 4,000 others: 12 shows up to 320 of a class.
     """
     if os.environ.get("DINOV2_EDU_CIFAR10"):
         train, test = load_cifar10("train"), load_cifar10("test")
-        return train if count is None else train.subset(_even(train, count)), test
-    return patterns10(count or 2_000), patterns10(10_000, split="test")
+        return (train, test) if count is None else (_even(train, count), _even(test, 2 * count))
+    return patterns10(count or 2_000), patterns10(2 * (count or 2_000), split="test")
 
 
-def _even(images: ImageSet, count: int) -> torch.Tensor:
-    """Rows with the same number of each class."""
+def _even(images: ImageSet, count: int) -> ImageSet:
+    """As many of each class, `count` in all."""
     rows = [(images.labels == label).nonzero()[: count // 10, 0] for label in range(10)]
-    return torch.cat(rows)
+    return images.subset(torch.cat(rows))
 
 
 @contextmanager

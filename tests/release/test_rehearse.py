@@ -80,7 +80,8 @@ def test_recordings_are_looked_at_and_deleted(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (rehearse.PLACE / "tree").mkdir()
     (folder / "manifest.json").write_text('{"format": 1, "items": {}}')
-    environment = {**os.environ, "DINOV2_EDU_CACHE": str(rehearse.PLACE / "cache")}
+    environment = {**os.environ, "PYTHONPATH": str(rehearse.ROOT)}
+    environment["DINOV2_EDU_CACHE"] = str(rehearse.PLACE / "cache")
     wrong = rehearse.recordings_wrong(environment)
     assert len(wrong) == len(RECORDING_NAMES) and "there is no recording 'photos-vits14'" in wrong[0]
     assert not folder.exists()
@@ -113,12 +114,12 @@ def test_the_archive_is_read_as_the_published_one_is(tmp_path, monkeypatch):
             assert sorted(map(bytes, one.numpy())) == sorted(map(bytes, other.numpy()))
 
 
-def test_fewer_pictures_to_learn_from_are_an_even_share_and_the_test_split_stays_whole(monkeypatch):
-    train, test = patterns10(200), patterns10(100, split="test")
+def test_fewer_pictures_are_an_even_share_and_twice_as_many_others(monkeypatch):
+    train, test = patterns10(200), patterns10(300, split="test")
     monkeypatch.setenv("DINOV2_EDU_CIFAR10", "named")
     monkeypatch.setattr(rehearse, "load_cifar10", lambda split: train if split == "train" else test)
     known, new = rehearse.pictures(100)
-    assert known.labels.bincount().tolist() == 10 * [10] and new is test
+    assert known.labels.bincount().tolist() == 10 * [10] and new.labels.bincount().tolist() == 10 * [20]
     assert rehearse.pictures(None) == (train, test)
 
 
