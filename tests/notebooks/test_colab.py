@@ -180,6 +180,19 @@ def test_notebook_runs_as_in_colab(path, machine, contents, tmp_path, pytestconf
     pytestconfig.cache.set(key, known)
 
 
+@pytest.mark.skipif(not COLAB, reason="Colab's versions are not installed: `make colab` installs them")
+def test_official_numbers_hold_in_colabs_versions(tmp_path):
+    """A loss whose gradient an older torch gets wrong still runs in a chapter; the official numbers tell."""
+    extra = tmp_path / "extra"
+    into = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", COLAB, "--target", extra]
+    subprocess.run([*into, "pytest", "pytest-timeout", "beartype", "jaxtyping"], check=True)
+    files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.golden" in path.read_text()]
+    command = [COLAB, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "golden and not slow", *files]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{extra}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0 and re.search(r"^\d\d+ passed", done.stdout, re.M), done.stdout + done.stderr
+
+
 def test_the_wheel_holds_every_file_of_the_package(contents):
     there = {name for name in contents if name.startswith(f"{PACKAGE}/")}
     wanted = {
