@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 PORT ?= 8000
 CPU ?=
 PICTURES ?= 2000
+FAULT ?=
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
 
@@ -20,14 +21,16 @@ export DINOV2_EDU_CIFAR10 ?= $(abspath $(LOCAL_CIFAR10))
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: help setup book test unit colab lowest rehearse serve lint format strip address bench constraints clean distclean
+.PHONY: gone help setup book test unit colab lowest rehearse serve lint format strip address bench constraints clean distclean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## make .venv with everything that book and tests need (CPU=1: without a GPU's libraries)
 
-$(READY): locked.txt requirements.txt constraints.txt pyproject.toml
+# A system's Python that was replaced since leaves a .venv that no longer runs.
+GONE := $(if $(wildcard $(READY)),$(shell $(BIN)/python -c 'import pip' 2>/dev/null || echo gone))
+$(READY): locked.txt requirements.txt constraints.txt pyproject.toml $(GONE)
 	@$(PYTHON) -m tools.environment $(if $(CPU),--cpu) --goal "$(or $(firstword $(MAKECMDGOALS)),setup)"
 	@touch $@
 
@@ -51,8 +54,8 @@ lowest: setup ## run the unit tests in the lowest versions allowed (5 GB, in .ca
 	$(BIN)/python -m tools.lowest
 	.cache/lowest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "not browser and not slow"
 
-rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (PICTURES=all: all of CIFAR-10)
-	$(BIN)/python -m tools.rehearse $(if $(filter all,$(PICTURES)),,--pictures $(PICTURES))
+rehearse: setup ## publish the book into .cache/rehearsal, with stand-ins for what only a network has (PICTURES=all, FAULT=cut)
+	$(BIN)/python -m tools.rehearse $(if $(filter all,$(PICTURES)),,--pictures $(PICTURES)) $(if $(FAULT),--fault $(FAULT))
 
 serve: ## show the built book at http://localhost:8000
 	@test -f _build/html/index.html || $(MAKE) book

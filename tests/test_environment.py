@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,9 @@ def test_a_python_that_is_new_enough_is_taken(version):
 def test_an_old_python_is_told_a_command_that_works():
     with pytest.raises(Unfit, match=r"Python 3\.9 is too old.*make book PYTHON=/opt/python3\.12"):
         environment.check_python((3, 9), "book", lambda _: "/opt/python3.12")
-    with pytest.raises(Unfit, match=r"None was found.*sudo apt install.*make setup PYTHON="):
+    with pytest.raises(Unfit, match=r": /opt/python3\.12 -m tools\.environment$"):
+        environment.check_python((3, 9), found=lambda _: "/opt/python3.12")
+    with pytest.raises(Unfit, match=r"None was found.*sudo apt install.*uv python install.*run this again"):
         environment.check_python((2, 7), found=lambda _: None)
 
 
@@ -61,8 +64,10 @@ def test_the_command_itself_speaks_on_an_old_python(tmp_path):
 
 def test_a_disk_that_is_too_full_is_told_at_once():
     environment.check_disk(50.0, cpu=False)
-    with pytest.raises(Unfit, match=r"^1\.0 GB are free under .*CPU=1"):
+    with pytest.raises(Unfit, match=r"^1\.0 GB are free under .*: python3 -m tools\.environment --cpu$"):
         environment.check_disk(1.0, cpu=False)
+    with pytest.raises(Unfit, match=r": make book CPU=1$"):
+        environment.check_disk(1.0, cpu=False, goal="book")
     with pytest.raises(Unfit, match=r"make room$"):
         environment.check_disk(1.0, cpu=True)
     environment.check_disk(0.1, cpu=True, have=environment.needed_gb(True)[0])  # all is there already
@@ -108,6 +113,53 @@ def test_an_environment_that_failed_once_is_known_and_removed(tmp_path, kind):
     assert not venv.exists()
 
 
+@pytest.mark.parametrize(("there", "runs"), [(False, [1, 0]), (True, [1, 0, 0]), (True, [0])])
+def test_what_is_left_of_an_earlier_try_is_completed_or_made_anew(tmp_path, monkeypatch, capsys, there, runs):
+    venv, done, answers = tmp_path / "venv", [], iter(runs)
+    if there:
+        venv.mkdir()
+        (venv / "pyvenv.cfg").touch()
+    monkeypatch.setattr(environment, "VENV", venv)
+    monkeypatch.setattr(environment, "fault", lambda: "")
+    monkeypatch.setattr(environment, "remove", lambda: (done.append("remove"), shutil.rmtree(venv)))
+    monkeypatch.setattr(environment, "create", lambda goal: (done.append("create"), venv.mkdir()))
+    monkeypatch.setattr(environment, "fill", lambda cpu: done.append("fill"))
+    monkeypatch.setattr(environment, "_run", lambda command: next(answers))
+    if not there:  # made just now, and still not fit
+        with pytest.raises(Unfit, match="cannot be imported"):
+            environment.make(cpu=False)
+        assert done == ["create", "fill"]
+        return
+    environment.make(cpu=False)
+    assert done == (["fill"] if runs == [0] else ["fill", "remove", "create", "fill"])
+    assert ("made anew" in capsys.readouterr().out) == (runs != [0])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(Unfit("no room"), 1, "no room"), (KeyboardInterrupt(), 130, "the same command goes on")],
+)
+def test_a_set_up_that_ends_early_says_so_in_a_line(monkeypatch, capsys, error, status, said):
+    def stop(cpu, goal):
+        raise error
+
+    monkeypatch.setattr(environment, "make", stop)
+    assert environment.main([]) == status
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("runs", [True, False])
+def test_make_sets_up_anew_what_no_longer_runs(tmp_path, runs):
+    for name in ("locked.txt", "requirements.txt", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    script(tmp_path / ".venv" / "bin" / "python", f"exit {int(not runs)}")
+    (tmp_path / ".venv" / ".ready").touch()
+    done = subprocess.run(["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ("tools.environment" in done.stdout) == (not runs)
+
+
 def test_what_is_no_environment_is_never_removed(tmp_path, whole):
     link, folder = tmp_path / "link", tmp_path / "folder"
     link.symlink_to(whole)
@@ -122,7 +174,7 @@ def test_a_python_that_makes_no_environments_is_told_what_is_missing(tmp_path, m
     fake = script(tmp_path / "python", "echo ensurepip is not available; exit 1")
     monkeypatch.setattr(sys, "executable", str(fake))
     with pytest.raises(Unfit, match=r"(?s)ensurepip is not available.*apt install python3.*PYTHON=/opt/good"):
-        environment.create(tmp_path / "venv", found=lambda _: "/opt/good")
+        environment.create(tmp_path / "venv", "setup", found=lambda _: "/opt/good")
 
 
 def test_every_package_is_held_to_its_checksum():

@@ -1,5 +1,6 @@
 """Own pictures on the command line: settings that follow from the data, a run that goes on, a probe, a table."""
 
+import argparse
 import hashlib
 import json
 import re
@@ -24,7 +25,7 @@ from dinov2_edu.experiments.presets import cifar10_run, patterns10_run
 from dinov2_edu.experiments.recipes import default_recipe, published_recipe
 from dinov2_edu.features import Preprocessing, extract_features
 from dinov2_edu.features.table import table_path
-from dinov2_edu.pictures import OR_SKIP, PictureError
+from dinov2_edu.pictures import PictureError
 from dinov2_edu.training import load_checkpoint
 from dinov2_edu.training.doctor import read_log
 from dinov2_edu.vit import VisionTransformer, ViTConfig
@@ -323,11 +324,40 @@ def test_every_command_names_its_own_way_past_a_picture(tmp_path, quick, capsys)
 
 
 def test_advice_in_python_becomes_a_commands_own_option():
-    assert commands.IN_COMMANDS["skip_unreadable"][0] == OR_SKIP
     advice = "3 of 9 rows are not finite in float16: look at the weights, or take precision='float32'"
     options = commands.parse("features", ["holiday", "table.npz"])
     assert commands.in_commands(advice, options).endswith("or take --precision float32")
     assert commands.in_commands(advice, commands.parse("cache", [])) == advice
+
+
+@pytest.mark.parametrize(("python", "typed", "option"), commands.IN_COMMANDS)
+def test_what_becomes_a_commands_own_option_is_said_somewhere(python, typed, option):
+    """And the command that says it has the option."""
+    package = Path(commands.__file__).parents[1]
+    said = "".join(path.read_text("utf-8") for path in package.rglob("*.py") if path.name != "commands.py")
+    assert python in said
+    asked = re.search(r"--[a-z-]+", typed)
+    for name, declare in commands.COMMANDS.items():
+        parser = argparse.ArgumentParser()
+        declare(parser)
+        has = {one.dest: one.option_strings for one in parser._actions}
+        if option in has and asked:
+            assert asked[0] in has[option], name
+
+
+def test_a_mistake_in_a_command_is_told_in_the_commands_own_words(tmp_path, capsys, monkeypatch):
+    """Not in Python's: whoever typed it may know none."""
+    monkeypatch.setenv("DINOV2_EDU_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (40, 40)).save(photos / "one.png")
+    assert call("features", str(photos), str(tmp_path / "out.npz"), "--weights", "vits14") == 2
+    said = capsys.readouterr().err
+    assert 'take the weights "book", which comes with this package' in said and "load_backbone" not in said
+    assert call("train", "folder", str(tmp_path / "run"), "--data", str(photos)) == 2
+    said = capsys.readouterr().err
+    assert "python -m dinov2_edu features" in said and "load_backbone" not in said
 
 
 @pytest.mark.parametrize("steps", [100, LONG])

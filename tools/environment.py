@@ -3,7 +3,8 @@
 python3 -m tools.environment [--cpu]    --cpu leaves out a GPU's libraries, where their index can be reached
 
 What is wrong is said before anything is fetched: a Python that is too old, a disk that is too full. A .venv that an
-earlier try left unfit is made anew. Every package is held to the SHA-256 that locked.txt has for it.
+earlier try left unfit is made anew. Every package is held to the SHA-256 that locked.txt has for it, but for --cpu's
+torch and torchvision, whose index is held to constraints.txt.
 
 Runs on any Python from 3.6 on, because it has to tell an old one what to do.
 """
@@ -23,7 +24,7 @@ from tools.pythons import find
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCKED = ROOT / "locked.txt"
-PYTHONS = ["3.13", "3.12", "3.11", "3.10"]
+PYTHONS = ["3.13", "3.12", "3.11", "3.10", "3.14"]
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _FROM_THAT_INDEX = ("torch", "torchvision")
 _GPU_ALONE = re.compile(r"(nvidia|cuda|triton)\b")
@@ -34,12 +35,25 @@ class Unfit(Exception):
     """What keeps the environment from being made, and what to do about it."""
 
 
-def check_python(version, goal="setup", found=find):
+def this_command(goal, python="", cpu=False):
+    """What to type: the goal for make, or this module where it was not make that ran it.
+
+    Args:
+        goal: what make was asked for, "" if it was not.
+        python: the Python to take instead of the usual one.
+        cpu: whether to leave out a GPU's libraries.
+    """
+    if goal:
+        return " ".join(["make", goal] + ["PYTHON=" + python] * bool(python) + ["CPU=1"] * cpu)
+    return " ".join([python or "python3", "-m tools.environment"] + ["--cpu"] * cpu)
+
+
+def check_python(version, goal="", found=find):
     """Refuse a Python that is too old or cannot make environments, with a command that works on this machine.
 
     Args:
         version: `sys.version_info` of the Python that would be used.
-        goal: what make was asked for.
+        goal: what make was asked for, "" if it was not.
         found: returns the path of a good Python, or None.
 
     Raises:
@@ -56,10 +70,11 @@ def check_python(version, goal="setup", found=find):
 def _another(goal, found):
     path = found(PYTHONS)
     if path:
-        return "There is one on this machine: make %s PYTHON=%s" % (goal, path)
+        return "There is one on this machine: " + this_command(goal, path)
     return (
-        "None was found on this machine. Install one, on Debian with `sudo apt install python3 python3-venv`, "
-        "elsewhere from https://www.python.org/downloads/, then: make %s PYTHON=python3.12" % goal
+        "None was found on this machine. Install one: `sudo apt install python3 python3-venv` since Debian 12 and "
+        "Ubuntu 22.04, `uv python install 3.12` elsewhere (https://docs.astral.sh/uv/), and run this again: "
+        "it names the command to go on with"
     )
 
 
@@ -69,14 +84,14 @@ def needed_gb(cpu, system=None):
     return (6.6, 3.3) if gpu else (2.0, 0.8)
 
 
-def check_disk(free, cpu, have=0.0, goal="setup"):
+def check_disk(free, cpu, have=0.0, goal=""):
     """Refuse a disk on which the environment has no room.
 
     Args:
         free: GB free.
         cpu: whether a GPU's libraries are left out.
         have: GB that a former try has installed already.
-        goal: what make was asked for.
+        goal: what make was asked for, "" if it was not.
 
     Raises:
         Unfit: there is less room than needed.
@@ -85,7 +100,9 @@ def check_disk(free, cpu, have=0.0, goal="setup"):
     wanted = max(1 - have / keep, 0.0) * (keep + fetch)
     if free >= wanted:
         return
-    advice = "make room" if cpu else "make room, or leave out a GPU's libraries: make %s CPU=1" % goal
+    advice = "make room"
+    if not cpu:
+        advice += ", or leave out a GPU's libraries: " + this_command(goal, cpu=True)
     text = "%.1f GB are free under %s, and %.1f are needed (%.1f in .venv, %.1f for what pip fetches): %s"
     raise Unfit(text % (free, ROOT, wanted, keep, fetch, advice))
 
@@ -123,7 +140,7 @@ def remove(venv=VENV):
     shutil.rmtree(str(venv))
 
 
-def create(venv=VENV, goal="setup", found=find):
+def create(venv=VENV, goal="", found=find):
     """Make an empty environment with this Python.
 
     Raises:
@@ -181,16 +198,16 @@ def fill(cpu):
         for command in commands(cpu, name):
             if subprocess.call(command, cwd=str(ROOT)):
                 if CPU_INDEX in command:
-                    raise Unfit(
-                        "%s has no such torch and torchvision, or does not answer: leave CPU=1 away"
-                        % CPU_INDEX
+                    text = (
+                        "%s has no such torch and torchvision, or does not answer: leave CPU=1 (--cpu) away"
                     )
+                    raise Unfit(text % CPU_INDEX)
                 raise subprocess.CalledProcessError(1, command)
     finally:
         os.unlink(name)
 
 
-def make(cpu, goal="setup"):
+def make(cpu, goal=""):
     """Make the environment, or complete the one that is there.
 
     Raises:
@@ -211,7 +228,7 @@ def make(cpu, goal="setup"):
         % (fetch, keep)
     )
     if platform.system() == "Linux" and not cpu:
-        print("4.6 GB of it are a GPU's libraries; without them: make %s CPU=1" % goal)
+        print("4.6 GB of it are a GPU's libraries; without them: " + this_command(goal, cpu=True))
     if not there:
         create(goal=goal)
     fill(cpu)
@@ -231,7 +248,7 @@ def main(arguments=None):
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.environment", description=__doc__.splitlines()[0])
     parser.add_argument("--cpu", action="store_true", help="leave out a GPU's libraries")
-    parser.add_argument("--goal", default="setup", help="what make was asked for")
+    parser.add_argument("--goal", default="", help="what make was asked for")
     given = parser.parse_args(arguments)
     try:
         make(given.cpu, given.goal)
@@ -243,6 +260,9 @@ def main(arguments=None):
             "pip failed, see above. What it fetched is kept: the same command goes on there", file=sys.stderr
         )
         return 1
+    except KeyboardInterrupt:
+        print("stopped. What pip has fetched is kept: the same command goes on there", file=sys.stderr)
+        return 130
     print("Ready: .venv has everything")
     return 0
 

@@ -41,14 +41,20 @@ GOES_ON = {
 }
 """Name -> what is true when it is run again after Ctrl-C; a command that is not here begins anew."""
 
-IN_COMMANDS = {
-    "skip_unreadable": (
+IN_COMMANDS = (
+    (
         ", or skip it with on_error='skip'",
         "; or go on without it and its like, by --skip-unreadable",
+        "skip_unreadable",
     ),
-    "precision": ("precision='float32'", "--precision float32"),
-}
-"""An option of commands -> what an error advises in Python, and the same to whoever typed the command."""
+    ("precision='float32'", "--precision float32", "precision"),
+    ('load_backbone("book")', 'the weights "book"', "weights"),
+    ("choose another cache_dir", "name another by --cache", "cache"),
+    ('load_backbone("vits14")', "by python -m dinov2_edu features", ""),
+    ("give heads=", "load it in Python, by load_backbone(..., heads=...)", ""),
+    ("raise batch_size, or koleo_weight=0", "start fewer", ""),
+)
+"""What an error advises in Python, the same to whoever typed a command, and the option that the command must have."""
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
@@ -105,9 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def in_commands(sentence: str, options: argparse.Namespace) -> str:
     """An error's sentence with its advice in the options that this command has."""
-    for name, (python, option) in IN_COMMANDS.items():
-        if hasattr(options, name):
-            sentence = sentence.replace(python, option)
+    for python, typed, option in IN_COMMANDS:
+        if not option or hasattr(options, option):
+            sentence = sentence.replace(python, typed)
     return sentence
 
 

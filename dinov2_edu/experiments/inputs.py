@@ -9,6 +9,7 @@ from torch import Tensor
 from dinov2_edu.data import cache_dir, cifar10_or_patterns
 from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.door import require
+from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.own import labelled_halves, say_list
 from dinov2_edu.features import OFFICIAL_EVAL, ExtractOptions
 from dinov2_edu.features.sources import as_pictures
@@ -89,6 +90,9 @@ def _given_pictures(options: argparse.Namespace) -> tuple[Any, Any]:
     given = options.train is None, options.test is None
     require(given[0] == given[1], "--train and --test go together: give both or neither")
     if options.train is None:
+        say(
+            "CIFAR-10; where it cannot be had Patterns10 is drawn instead, which takes minutes without --limit"
+        )
         limits = [options.limit and min(options.limit, most) for most in (50000, 10000)]
         return cifar10_or_patterns("train", limits[0]), cifar10_or_patterns("test", limits[1])
     train, test = (_spread(folder, options.limit) for folder in (options.train, options.test))

@@ -304,7 +304,7 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     for name, make in all_runs(options.folder).items():
         if name not in found:
-            say(f"{name} ...")
+            say(f"{name}: drawing pictures and training, some minutes before the next line")
             found[name] = make()
             write_whole(path, json.dumps(found) + "\n")
         ends = found[name].get("measured") or {

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -123,7 +124,7 @@ def test_fewer_pictures_are_an_even_share_and_twice_as_many_others(monkeypatch):
     assert rehearse.pictures(None) == (train, test)
 
 
-@pytest.mark.parametrize("fault", [name for name in rehearse.FAULTS if name != "slow"])
+@pytest.mark.parametrize("fault", [name for name in rehearse.FAULTS if name not in ("slow", "full")])
 def test_each_fault_of_the_server_is_one(tmp_path, fault):
     with rehearse.serve({"/a/file.bin": CONTENT}, fault) as address:
         file = RemoteFile(f"{address}/a/file.bin", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
@@ -138,6 +139,47 @@ def test_stand_ins_are_told_from_the_rehearsals_own_files():
     drawn = "These pictures are drawn: CIFAR-10 is not at hand."
     assert rehearse.stand_ins(f"words\n{own}\n\nmore") == []
     assert rehearse.stand_ins(f"{own} {other} {drawn}") == [other, drawn]
+
+
+def test_a_full_disk_has_room_for_small_files_alone(tmp_path):
+    write = "head -c %d /dev/zero > %s"
+    for size, fits in ((1_000_000, True), (80_000_000, False)):
+        command = rehearse.in_room(write % (size, tmp_path / "file"), "full")
+        assert (
+            subprocess.run(["bash", "-c", command], check=False, capture_output=True).returncode == 0
+        ) == fits
+    assert rehearse.in_room("true", "cut") == "true"
+    assert min(len(rehearse.weights_file(name)) for name in rehearse.models()) > 2**26
+
+
+def test_a_page_is_wrong_that_shows_a_stand_in_or_hides_one():
+    shown = {"03_vit.html": ["drawn"], "01_crops.html": []}
+    assert rehearse.pages_wrong(shown, None) == ["03_vit.html says: drawn"]
+    assert rehearse.pages_wrong(shown, "cut") == []
+    assert rehearse.pages_wrong({"03_vit.html": []}, "cut") == [
+        "03_vit.html does not say what stands in for the official weights"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "arguments", "status"),
+    [
+        ([], [], 0),
+        (["study: exit code 1, which the workflow allows"], [], 1),
+        (["study: exit code 1, which the workflow allows"], ["--fault", "cut"], 0),
+        (["03_vit.html says: drawn"], ["--fault", "cut"], 1),
+    ],
+)
+def test_what_the_workflow_allows_is_allowed_where_the_server_has_a_fault_alone(
+    monkeypatch, wrong, arguments, status
+):
+    monkeypatch.setattr(rehearse, "rehearse", lambda **_: wrong)
+    assert rehearse.main(arguments) == status
+
+
+@pytest.mark.slow
+def test_a_chapter_made_on_a_full_disk_says_what_stands_in():
+    assert rehearse.rehearse(short=True, fault="full") == []
 
 
 @pytest.mark.slow
