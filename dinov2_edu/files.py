@@ -49,6 +49,8 @@ def write_whole(path: str | os.PathLike, content: bytes | str | Callable[[IO[byt
         OSError: the folder or file cannot be written; says which, why, and that nothing was changed.
     """
     path = local_path(path)
+    with _explained(path):
+        _check_plain(path)
     with _explained(path), _unfinished(path) as temporary:
         _write(temporary, content)
         os.replace(temporary, path)
@@ -78,8 +80,7 @@ def write_together(folder: str | os.PathLike, contents: Mapping[str, bytes | str
     folder, (*others, last) = local_path(folder), contents
     for name in contents:
         with _explained(folder / name):
-            if (folder / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _check_plain(folder / name)
     with _explained(folder), _unfinished(folder / last) as temporary:
         new, old = temporary.parent / "new", temporary.parent / "old"
         for place in (new, old):
@@ -175,6 +176,15 @@ def _last_write(folder: Path) -> float:
         return max(entry.stat().st_mtime for entry in (folder, *folder.rglob("*")))
     except OSError:
         return time.time()
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse a name that a renamed file must not take: that of a folder, a device or a pipe, or one in /dev."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    special = path.exists() and not path.is_file()
+    if special or (os.path.islink(path) and Path(os.path.abspath(path)).parent == Path("/dev")):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, and would be replaced by a file")
 
 
 @contextlib.contextmanager

@@ -271,7 +271,9 @@ def _log_sum_over_rows(log_probs: Tensor, all_reduce: AllReduce | None) -> Tenso
         summed = all_reduce(tensor)
         return tensor if summed is None else summed
 
-    # The mean over the processes that have rows is subtracted before exp, and float64 bears what is left.
+    # The mean over the processes that have rows is subtracted before exp, and float64 bears what is left. Apple's GPUs
+    # have none, and there processes are one: what is left is 0.
+    wide = torch.float32 if local.device.type == "mps" else torch.float64
     holders = total(torch.full_like(local, float(len(log_probs) > 0)))
     pivot = total(local.nan_to_num(neginf=0.0)) / holders.clamp(min=1)
-    return pivot + total((local - pivot).double().exp()).log().to(local.dtype)
+    return pivot + total((local - pivot).to(wide).exp()).log().to(local.dtype)

@@ -135,6 +135,20 @@ def test_a_copy_of_cifar10_that_was_named_is_told_from_others_and_from_its_chang
     assert before["CIFAR-10"] != "published" and server.asked == []
 
 
+def test_a_folder_of_cifar10_is_told_from_itself_with_another_picture(server, monkeypatch, tmp_path):
+    picture = tmp_path / "pictures" / "train" / "airplane" / "0000.png"
+    for split in ("train", "test"):
+        (tmp_path / "pictures" / split / "airplane").mkdir(parents=True)
+    picture.write_bytes(b"some")
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(tmp_path / "pictures"))
+    before = at_hand(PROBES, network=True)
+    assert before == at_hand(PROBES, network=True)
+    picture.write_bytes(b"some more")
+    assert at_hand(PROBES, network=True) != before
+    monkeypatch.setenv("DINOV2_EDU_CIFAR10", str(tmp_path / "nowhere"))
+    assert "nowhere" in at_hand(PROBES, network=True)["CIFAR-10"]
+
+
 @pytest.fixture
 def build(server, tmp_path):
     """Build a book of one notebook that wants the weights; return whether it ran, and run it if so."""

@@ -246,15 +246,27 @@ def book(tmp_path, monkeypatch):
     state = SimpleNamespace(uses="first", n_runs=lambda: len(cache.list_cache_records()))
     monkeypatch.setattr(book_extension, "fingerprint", lambda code, at_hand: state.uses)
     state.look = lambda: book_extension.forget_stale_runs(app, env, set(), set(), set())
+    state.end = lambda: book_extension.remember_runs(app)
     state.record = Path(tmp_path / "_build" / ".fingerprints.json")
     state.store = lambda: cache.cache_notebook_file(path, check_validity=False, overwrite=True)
     return state
 
 
+def test_what_a_stopped_build_did_not_run_is_stale_again(book):
+    """Sphinx still has the page of the run before."""
+    book.look()
+    book.store()
+    book.end()
+    book.uses = "second"
+    assert book.look() == ["01_a"]  # and here somebody stops it
+    assert book.look() == ["01_a"] and json.loads(book.record.read_text()) == {}
+
+
 def test_a_run_is_forgotten_when_what_it_used_changed(book):
     assert book.look() == ["01_a"] and book.n_runs() == 0
-    assert json.loads(book.record.read_text()) == {"01_a": "first"}
     book.store()
+    book.end()
+    assert json.loads(book.record.read_text()) == {"01_a": "first"}
     assert book.look() == [] and book.n_runs() == 1
     book.uses = "second"
     assert book.look() == ["01_a"] and book.n_runs() == 0

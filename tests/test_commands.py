@@ -1,7 +1,9 @@
 """The commands: listed at once, without torch, mistakes answered with a sentence, the cache found and emptied."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,6 +87,22 @@ def test_a_stopped_command_promises_no_more_than_it_keeps(name, monkeypatch, cap
     assert set(commands.GOES_ON) == keeping | {"record"}  # which begins anew, and leaves what it measured
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_terminal_without_a_letter_gets_another(tmp_path, encoding):
+    """Curves are drawn with blocks, and a picture may have any name."""
+    code = "import sys; from dinov2_edu.experiments import cache, commands; "
+    code += "cache.run = lambda options: print('\\u2581'); "
+    code += "sys.exit(commands.main(['cache']))"
+    environment = os.environ | {
+        "PYTHONIOENCODING": encoding,
+        "PYTHONPATH": str(Path(commands.__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0 and done.stdout.strip() == b"?", done.stderr
+
+
 def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path / "cache"))
     assert commands.main(["cache"]) == 0 and "it is empty" in capsys.readouterr().out
@@ -94,17 +112,26 @@ def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, c
     extract_features(
         load_backbone("book"), pictures.images, cache_dir=cache_dir() / "features", options=options
     )
-    (cache_dir() / "thesis").mkdir()
+    others = ("thesis", "holiday-pictures-2019", "my-cifar10-runs", "k-nearest-notes", "features/mine")
+    for name in others:
+        (cache_dir() / name).mkdir()
+    (cache_dir() / ".pictures-0123456789abcdef.safetensors.x1.part").mkdir()  # of a killed run
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    (shelf / "kept").touch()
+    (cache_dir() / "features" / (32 * "a")).symlink_to(shelf)  # on a larger disk
     assert commands.main(["cache"]) == 0
     out = capsys.readouterr().out
     assert (
         str(tmp_path / "cache") in out
         and "features: 0." in out
         and "pictures-" in out
-        and "thesis" not in out
+        and not any(name in out for name in others)
     )
     assert commands.main(["cache", "--clear"]) == 0
-    assert [path.name for path in cache_dir().iterdir()] == ["thesis"]
+    assert {path.name for path in cache_dir().iterdir()} == {*others[:-1], "features"}
+    assert [path.name for path in (cache_dir() / "features").iterdir()] == ["mine"]
+    assert (shelf / "kept").exists()
     again = load_cifar10("train", root=tmp_path / "pictures")
     assert torch.equal(again.images, pictures.images)
 
@@ -112,15 +139,15 @@ def test_the_cache_is_shown_and_emptied_of_what_is_ours(tmp_path, monkeypatch, c
 def test_recordings_outlive_the_clearing_of_the_cache(tmp_path, monkeypatch, capsys):
     """They are made with the official weights, in hours; what else is there comes back by itself."""
     monkeypatch.setenv("DINOV2_EDU_CACHE", str(tmp_path))
-    for name in ("features", "recordings"):
-        (tmp_path / name).mkdir()
+    for name in ("features/0123456789abcdef0123456789abcdef", "recordings"):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_bytes(bytes(200_000))
     assert commands.main(["cache"]) == 0
     out = capsys.readouterr().out
     assert "recordings: 0.2 MB" in out and "--clear removes them" in out and "recordings excepted" in out
     assert commands.main(["cache", "--clear"]) == 0
     out = capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["recordings"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"features", "recordings", "file"}
     assert (tmp_path / "recordings" / "file").is_file()
     assert "recordings stay" in out and str(tmp_path / "recordings") in out
     assert commands.main(["cache", "--clear"]) == 0 and "removed" not in capsys.readouterr().out

@@ -515,6 +515,20 @@ def test_an_archive_that_unfolds_without_end_is_refused(tmp_path, packing, bomb)
         load_cifar10("train", root=archive)
 
 
+def test_holes_of_an_archive_are_not_filled(tmp_path):
+    """A sparse member says of how many bytes it is; 1.5 kB unfold to them, and what is counted is 1.5 kB."""
+    header = member("cifar10/train/airplane/0000.jpg", 0, tarfile.GNUTYPE_SPARSE)
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b"%011o\0" % (50 << 30)  # its real size: 50 GB, all of it a hole
+    block[148:156] = b"%06o\0 " % sum(bytearray(block[:148] + 8 * b" " + block[156:]))
+    archive = tmp_path / "holes.tar"
+    archive.write_bytes(bytes(block) + bytes(1024))
+    with tarfile.open(archive) as opened:
+        assert opened.getmembers()[0].size == 50 << 30
+    with pytest.raises(DataUnavailable):
+        load_cifar10("train", root=archive)
+
+
 def test_an_archive_writes_nothing_wherever_its_members_point(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))

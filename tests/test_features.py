@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
 import time
@@ -110,13 +111,22 @@ def test_features_that_are_not_finite_are_refused_and_not_kept(model, pictures, 
     assert not list(tmp_path.rglob("shard-*"))
 
 
-def test_a_batch_that_does_not_fit_is_halved(model, pictures):
-    model.most = 3
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("no room"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),  # Windows
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved(model, pictures, error):
+    model.most, model.no_room = 3, error
     found = extract_features(model, pictures, preprocessing=SMALL, options=options(batch_size=16))
     torch.testing.assert_close(found.cls, by_hand(model, pictures.images)[:, :16], atol=1e-5, rtol=1e-5)
     assert max(model.calls) <= 3
     model.most = 0
-    with pytest.raises(torch.cuda.OutOfMemoryError):
+    with pytest.raises(type(error), match=re.escape(str(error))):
         extract_features(model, pictures, preprocessing=SMALL, options=options())
 
 

@@ -146,6 +146,24 @@ def test_a_failure_that_passed_is_not_remembered(model, folder, tmp_path, monkey
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3, 32, 32, dtype=torch.bfloat16),
+        torch.zeros(3, 32, 32, device="meta"),
+        torch.zeros(3, 32, 32).to_sparse(),
+    ],
+    ids=["bfloat16", "meta", "sparse"],
+)
+def test_a_tensor_that_numpy_cannot_read_is_skipped_like_any_picture(model, tensor):
+    images = [Image.new("RGB", (9, 9)), tensor]
+    with pytest.raises(PictureError, match="wanted pixels as uint8"):
+        extract_features(model, images, preprocessing=SMALL, options=options())
+    found = extract_features(model, images, preprocessing=SMALL, on_error="skip", options=options())
+    assert len(found) == 1 and "wanted pixels as uint8" in found.skipped[0][1]
+
+
+@pytest.mark.bad_input
 def test_a_limit_since_lifted_is_not_remembered(model, folder, tmp_path, monkeypatch):
     cut = folder / "x" / "1.jpg"
     save(np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8), cut)

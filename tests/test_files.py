@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import filelock
 import pytest
@@ -108,6 +109,21 @@ write_together(sys.argv[1], dict.fromkeys("abc", "new"))
 
 
 @pytest.mark.bad_input
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes by name")
+def test_a_device_or_a_pipe_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    for path in (pipe, link, Path("/dev/null"), Path("/dev/stdout")):
+        before = os.lstat(path)
+        with pytest.raises(OSError, match=f"could not write {path}: it is a device or a pipe"):
+            write_whole(path, "text")
+        with pytest.raises(OSError, match=f"could not write {path}: it is a device or a pipe"):
+            write_together(path.parent, {path.name: "text"})
+        assert os.lstat(path).st_ino == before.st_ino
+
+
 def test_a_folder_in_the_place_of_a_file_stays(tmp_path):
     (tmp_path / "b" / "deep").mkdir(parents=True)
     with pytest.raises(IsADirectoryError, match=r"could not write .*b: .*Nothing was changed"):

@@ -55,6 +55,18 @@ def test_targets_are_noted_at_the_first_evaluation_that_reaches_them(tiny, tmp_p
     assert "60 % k-NN: " in (said := capsys.readouterr().out) and "12 steps, 96 pictures seen: 62.0%" in said
 
 
+def test_a_finished_row_is_not_begun_anew(tiny, tmp_path, capsys):
+    out = tmp_path / "run.json"
+    assert call("--out", out) == 0
+    before = out.read_bytes()
+    assert call("--out", out) == 2
+    assert "holds a finished row: name another file by --out" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    for other in ("[1, 2]", "no JSON", '{"finished": false}'):
+        out.write_text(other)
+        record.check_unfinished(out)
+
+
 def test_a_target_that_is_not_reached_is_said_so(tiny, tmp_path, capsys):
     out = tmp_path / "run.json"
     assert call("--out", out) == 0

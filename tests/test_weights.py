@@ -421,7 +421,8 @@ BAD_TENSORS = {
     "sparse": (lambda t: t.to_sparse(), "nested or sparse"),
     "nested": (lambda t: torch.nested.nested_tensor([t, t[:3]]), "nested or sparse"),
     "quantised": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "a qint8 tensor"),
-    "repeated": (lambda t: torch.zeros(1).expand(12), "one number repeated"),
+    "repeated": (lambda t: torch.zeros(1).expand(12), "numbers used more than once"),
+    "overlapping": (lambda t: torch.zeros(12).as_strided((6, 7), (1, 1)), "numbers used more than once"),
     "a list": (lambda t: t.tolist(), "no tensor but"),
     "an array": (lambda t: t.numpy(), "no tensor but"),
     "None": (lambda t: None, "no tensor but None"),
@@ -460,6 +461,22 @@ def test_what_is_no_weight_is_refused_by_name(tiny, kind):
 def test_what_is_no_backbone_is_refused_with_what_was_seen(state, said):
     with pytest.raises(WeightsRefused, match=f"^a file.*{said}"):
         load_state(TINY, state, "a file")
+
+
+def test_a_small_file_cannot_hang_or_fill_the_machine(tiny, tmp_path):
+    """A dict that holds itself, a block with a number of eight digits, sizes of a hundred million blocks."""
+    cycle = {}
+    cycle["model"] = cycle
+    torch.save(cycle, tmp_path / "cycle.pth")
+    with pytest.raises(WeightsRefused, match="'model' in it is the dict that holds it"):
+        load_backbone(tmp_path / "cycle.pth")
+    state = tiny.state_dict()
+    far = state | {"blocks.99999999.norm1.weight": torch.zeros(12)}
+    torch.save(far, tmp_path / "far.pth")
+    with pytest.raises(WeightsRefused, match="a block is numbered 99999999 among"):
+        load_backbone(tmp_path / "far.pth", heads=2)
+    with pytest.raises(WeightsRefused, match=r"holds \d+ tensors and is said to have 100,000,000 blocks"):
+        load_state(replace(TINY, depth=100_000_000), state, "a file")
 
 
 # --- own and foreign checkpoints

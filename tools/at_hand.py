@@ -11,7 +11,7 @@ from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 
-from dinov2_edu.data import cifar, offline
+from dinov2_edu.data import DataUnavailable, cifar, offline, picture_files
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.features.recordings import MANIFEST, recordings_folder
 from dinov2_edu.files import local_path
@@ -91,8 +91,13 @@ def _cifar10(network: bool) -> str:
     """Where CIFAR-10 would come from; the copy with losses gives other numbers than the published one."""
     if named := os.environ.get("DINOV2_EDU_CIFAR10"):
         path = local_path(named)
-        facts = path.stat() if path.exists() else None
-        return f"{path} {facts and (facts.st_size, facts.st_mtime_ns)}"
+        try:
+            source = picture_files.find_source(path)
+        except DataUnavailable:
+            return f"{path}"
+        if source.is_dir():  # which is no newer when a picture deep in it is
+            return f"{path} {picture_files.fingerprint(source)}"
+        return f"{path} {source.stat().st_size, source.stat().st_mtime_ns}"
     file = mirrored(cifar.PUBLISHED)
     return "published" if cifar.cifar10_at_hand() or (network and _answers(file.url)) else ""
 

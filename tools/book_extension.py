@@ -129,7 +129,11 @@ def forget_stale_runs(
             if Path(run.uri).name == Path(env.doc2path(page)).name:
                 cache.remove_cache(run.pk)
         stale.append(page)
-    remember_runs(app)
+    # Only what needs no run is known to be good: a build that is stopped leaves the others to the next.
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(
+        json.dumps({page: known[page] for page in known if page not in stale}, indent=1), "utf-8"
+    )
     return stale
 
 

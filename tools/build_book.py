@@ -38,10 +38,13 @@ def build() -> int:
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYTHONPATH": str(ROOT),
     }
-    code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
-    if code:
-        # Sphinx would hold pages that it has read for good next time, and the failure would pass unseen.
-        shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
+    code = 1
+    try:
+        code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
+    finally:
+        if code:
+            # Sphinx would hold pages that it has read for good next time, and the failure would pass unseen.
+            shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
     return code
 
 
@@ -69,7 +72,11 @@ def report(measured: dict[str, float]) -> str:
 def main() -> int:
     """Run the command line; return the exit code."""
     start = time.monotonic()
-    code = build()
+    try:
+        code = build()
+    except KeyboardInterrupt:
+        print("stopped; chapters that have run are kept: the same command goes on with the others")
+        return 130
     print(report(seconds_of_runs()))
     print(f"build: {time.monotonic() - start:.0f} s, {'failed' if code else 'no warnings'}")
     for log in sorted((BUILD / "html" / "reports").rglob("*.log")) if code else ():

@@ -173,10 +173,14 @@ def look_over(folder: str | os.PathLike) -> OwnFolder:
 
 
 def _digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:  # which whoever decodes it will explain
+        with open_file(path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (OSError, PictureError):  # which whoever decodes it will explain
         return b""
+    return digest.digest()
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def find_source(path: Path) -> Path:
     return archives[0]
 
 
-def _fingerprint(source: Path) -> str:
+def fingerprint(source: Path) -> str:
     """Tell sources apart: an archive by its bytes, a folder by every file's path, size and time of change."""
     digest = hashlib.sha256(f"{_DECODER}\n".encode())
     if source.is_file():
@@ -146,7 +146,7 @@ def read_picture_files(source: Path, split: str, folders: tuple[str, ...]) -> Sp
         DataUnavailable: the archive is cut short, a class is missing, empty or unknown, or a picture is broken or of
             another size than the first.
     """
-    kept = cache_dir() / f"pictures-{_fingerprint(source)}.safetensors"
+    kept = cache_dir() / f"pictures-{fingerprint(source)}.safetensors"
     found = kept_split(kept, split)
     if found is None:
         pictures = list(_pictures(source))

@@ -1,7 +1,7 @@
 """The command `python -m dinov2_edu cache`: where features and pictures lie, what they take, and how they go."""
 
 import argparse
-import fnmatch
+import re
 import shutil
 from pathlib import Path
 
@@ -10,25 +10,33 @@ import torch
 from dinov2_edu.data import cache_dir
 from dinov2_edu.features.recordings import recordings_folder
 
-MADE_AGAIN = ("features", "*pictures-*", "*cifar10-*", "cifar-10-binary.tar.gz*", "*nearest-*")
-"""What the next call that needs it makes or fetches again, unfinished folders included."""
-OURS = (*MADE_AGAIN, "recordings")
-"""What the package puts into its cache; anything else there is somebody's."""
+MADE_AGAIN = re.compile(
+    r"\.?((pictures|cifar10|nearest)-[0-9a-f]{16}\.safetensors|cifar-10-binary\.tar\.gz)(\..+)?"
+)
+"""What the next call that needs it makes or fetches again, unfinished or not; anything else is somebody's."""
+OF_FEATURES = re.compile(r"[0-9a-f]{32}")
+"""Names of the folders inside `features`."""
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the folders and their sizes; with `--clear`, remove what is made again by itself."""
     folder = cache_dir()
-    ours = sorted(path for path in folder.glob("*") if _named(path, OURS))
-    passing = [path for path in ours if _named(path, MADE_AGAIN)]
+    passing = {path.name: [path] for path in sorted(folder.glob("*")) if MADE_AGAIN.fullmatch(path.name)}
+    features = [path for path in (folder / "features").glob("*") if OF_FEATURES.fullmatch(path.name)]
+    if features:
+        passing["features"] = features
+    recordings = [path for path in [folder / "recordings"] if path.is_dir()]
     print(f"cache: {folder} (the variable DINOV2_EDU_CACHE names another)")
-    for path in ours:
-        print(f"  {path.name}: {megabytes(path):,.1f} MB")
-        if options.clear and path in passing:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if passing or not ours:
-        print("  " + ("it is empty" if not ours else "removed" if options.clear else "--clear removes them"))
-    if len(passing) < len(ours):
+    for name, paths in (passing | ({"recordings": recordings} if recordings else {})).items():
+        print(f"  {name}: {sum(map(megabytes, paths)):,.1f} MB")
+    if options.clear:
+        for path in (path for paths in passing.values() for path in paths):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if passing or not recordings:
+        print(
+            "  " + ("it is empty" if not passing else "removed" if options.clear else "--clear removes them")
+        )
+    if recordings:
         print(
             f"  recordings {'stay' if options.clear else 'excepted'}: only `python -m dinov2_edu recordings` makes "
             f"them, with the official weights, in hours; to be rid of them delete {recordings_folder()}"
@@ -38,10 +46,6 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"weights, kept by torch hub: {path}: {megabytes(path):,.1f} MB (delete the file to fetch it anew)"
         )
-
-
-def _named(path: Path, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def megabytes(path: Path) -> float:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -93,6 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
     options = parse(name, rest)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file or terminal that cannot write a letter gets another
+            stream.reconfigure(errors="replace")
     try:
         if "torch" not in sys.modules:
             say("loading torch")

@@ -31,10 +31,10 @@ def run(options: argparse.Namespace) -> None:
     check_size(size, backbone, "--size")
     how = extraction_of(options)
     found = extract_features(backbone.model, files_of(folder), preprocessing=Preprocessing(size=size), **how)
-    for name, reason in found.skipped:
-        print(f"skipped {name.removeprefix(path_text(folder.root) + os.sep)}: {reason}")
     names = [folder.name_of(row) for row in range(len(folder))]
     classes = ["" if one == NO_CLASS else folder.class_names[one] for one in folder.labels]
     save_table(out, found, names, classes if folder.class_names else None)
+    for name, reason in found.skipped:
+        print(f"skipped {name.removeprefix(path_text(folder.root) + os.sep)}: {reason}")
     print(found.provenance)
     print(f"{out.name}: {len(found):,} rows of {found.width} numbers, {out.stat().st_size / 1e6:.1f} MB")

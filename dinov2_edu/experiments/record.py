@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from dinov2_edu import __version__
+from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import device_of
@@ -93,6 +95,8 @@ def run(options: argparse.Namespace) -> None:
         if options.out:
             write_whole(options.out, json.dumps(found) + "\n")
 
+    if options.out and options.out.is_file():
+        check_unfinished(options.out)
     keep(False)  # a place that takes no file is found now
     train, test = load_data(options.preset)
     evaluate = knn_evaluator(train, test, n_train=task.neighbours)
@@ -112,6 +116,19 @@ def run(options: argparse.Namespace) -> None:
     if not found["finished"]:
         raise KeyboardInterrupt
     print(said(found))
+
+
+def check_unfinished(out: Path) -> None:
+    """Refuse to begin anew over a measured row.
+
+    Raises:
+        ValueError: the file holds one that is finished.
+    """
+    try:
+        finished = json.loads(out.read_text("utf-8"))["finished"]
+    except (ValueError, KeyError, TypeError):
+        return
+    require(not finished, f"{out} holds a finished row: name another file by --out, or remove it")
 
 
 class _Enough(Exception):

@@ -64,8 +64,7 @@ class Features:
 
     Attributes:
         linear_eval: class tokens of the last `n_layers` blocks (earliest first) and the mean patch token of
-            the last one, side by side: what the paper's linear evaluation reads. With a cache the array lies
-            on the disk.
+            the last one, side by side: what the paper's linear evaluation reads.
         width: width of one token.
         indices: which picture of the set each row is: all of them, unless some were skipped.
         labels: class index of each row, None where the pictures had no labels.
@@ -134,7 +133,8 @@ def extract_features(
     Pictures stay bytes at their own size until their batch is resized and normalised on the model's device; each is
     read once. Features go to the cache shard by shard, so an interrupted call, started again, goes on where it
     stopped; the cache knows weights, preprocessing, precision, layers and the content of every picture, and other
-    sets find the pictures that they share. With a cache, memory is bounded by a shard. A picture that cannot be read
+    sets find the pictures that they share. With a cache, memory holds a shard at a time, and in
+    the end the rows of all pictures. A picture that cannot be read
     is tried again at every call. An autocast or default dtype around the call changes nothing.
 
     Args:

@@ -28,8 +28,12 @@ def said_precision(precision: str, device: torch.device) -> str:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that a batch did not fit, on a GPU or in the machine's memory."""
-    # torch.OutOfMemoryError, the same class, only has its name since torch 2.5.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+    )  # Linux and macOS, Windows, Apple's GPUs
+    return isinstance(error, torch.OutOfMemoryError) or any(one in str(error) for one in words)
 
 
 class Runner:
@@ -81,6 +85,6 @@ class Runner:
                 if not out_of_memory(error) or len(batch) == 1:
                     raise
                 self.batch_size = (len(batch) + 1) // 2
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
+                if self.device.type in ("cuda", "mps"):
+                    getattr(torch, self.device.type).empty_cache()
         return torch.cat(done)

@@ -166,4 +166,7 @@ def _bytes_needed(picture: Picture) -> int:
                 return _DECODING * header.width * header.height
     except Exception:
         return 0
-    return getattr(picture, "nbytes", 0)
+    try:
+        return getattr(picture, "nbytes", 0)
+    except RuntimeError:  # a sparse tensor, which reading will refuse
+        return 0

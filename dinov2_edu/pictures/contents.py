@@ -59,10 +59,20 @@ def contents(picture: Picture) -> bytes | Image.Image | np.ndarray:
     if isinstance(picture, BinaryFile):
         with OWNED_BY_CALLERS:
             return _rewound(picture)
-    if hasattr(picture, "detach"):  # a tensor, wherever it is
-        picture = picture.detach().cpu()
-    if isinstance(picture, (np.ndarray, HasArray)):
-        return np.asarray(picture)
+    try:
+        if hasattr(picture, "detach"):  # a tensor, wherever it is
+            picture = picture.detach().cpu()
+        if isinstance(picture, (np.ndarray, HasArray)):
+            return np.asarray(picture)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # bfloat16, sparse, quantised, meta
+        raise PictureError(
+            f"wanted pixels as uint8 in an array or tensor; these cannot be read ({error})"
+        ) from None
     wanted = "a path, a file's bytes, an open binary file, a PIL image, an array or a tensor"
     raise PictureError(f"wanted a picture ({wanted}), got {picture!r:.100} ({type(picture).__name__})")
 

@@ -200,7 +200,8 @@ def _evaluate(state: TrainState, options: FitOptions) -> bool:
     if options.evaluate is None or not due or [0, *state.history.get("knn_step", [])][-1] == state.step:
         return False
     found = float(options.evaluate(state.teacher.backbone))
-    _append(state.history, {"knn_step": state.step, "knn": found})
+    with uninterrupted():
+        _append(state.history, {"knn_step": state.step, "knn": found})
     return True
 
 

@@ -63,6 +63,10 @@ def load_state(config: ViTConfig, state: Any, origin: str) -> VisionTransformer:
             and floating-point; names it.
     """
     tensors = official_state(state, origin)
+    if config.depth > max(1000, len(tensors)):  # each block would be built before it is missed
+        raise WeightsRefused(
+            f"{origin} holds {len(tensors):,} tensors and is said to have {config.depth:,} blocks"
+        )
     with torch.device("meta"):  # no memory and no time spent on initial weights
         model = VisionTransformer(config)
     wanted = model.state_dict()

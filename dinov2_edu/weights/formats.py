@@ -79,9 +79,13 @@ def official_state(content: Any, origin: str) -> State:
 
 def _unwrapped(content: Any, origin: str) -> Mapping[str, Any]:
     """What a checkpoint holds by name, without boxes, prefixes, chunks and heads."""
+    opened: set[int] = set()
     while isinstance(content, Mapping) and (
         box := next((b for b in _BOXES if _is_box(content.get(b))), None)
     ):
+        if id(content) in opened:
+            raise WeightsRefused(f"{origin}: {box!r} in it is the dict that holds it")
+        opened.add(id(content))
         content = content[box]
     if not _is_box(content):
         held = (
@@ -123,8 +127,8 @@ def _fault(tensor: Any) -> str:
         return "a tensor on the meta device, without numbers"
     if tensor.dtype not in _FLOATS:
         return describe(tensor)
-    repeats = any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True))
-    return "one number repeated, which a small file may hold a billion times" if repeats else ""
+    repeats = tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    return "made of numbers used more than once, a billion times in a small file" if repeats else ""
 
 
 def _translated(name: str, table: tuple[tuple[str, str], ...]) -> str:
@@ -172,6 +176,8 @@ def config_of(state: State, origin: str, heads: int | None = None) -> ViTConfig:
         width, channels, *patch = state["patch_embed.proj.weight"].shape
         side = math.isqrt(state["pos_embed"].shape[1] - 1)
         depth = 1 + max(int(name.split(".")[1]) for name in state if re.match(r"blocks\.\d+\.", name))
+        if depth > len(state):
+            raise ValueError(f"a block is numbered {depth - 1} among {len(state)} tensors")
         swiglu = "blocks.0.mlp.w3.weight" in state
         hidden = (
             state["blocks.0.mlp.w3.weight"].shape[1] if swiglu else state["blocks.0.mlp.fc1.weight"].shape[0]
