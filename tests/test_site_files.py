@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import subprocess
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,8 +91,9 @@ def test_only_the_page_of_results_has_what_searches(name):
 
 
 def context_of(page, doctree=None):
-    app = SimpleNamespace(srcdir=str(ROOT), env=SimpleNamespace(doc2path=lambda page: ROOT / "README.md"))
-    context = {"body": "<p>words</p>"}
+    env = SimpleNamespace(doc2path=lambda page: ROOT / "README.md")
+    app = SimpleNamespace(srcdir=str(ROOT), env=env, config=SimpleNamespace(root_doc="book/index"))
+    context = {"body": "<p>words</p>", "docstitle": "Inside DINOv2"}
     finish_page(app, page, "page.html", context, doctree)
     return context
 
@@ -106,7 +108,10 @@ def test_the_page_for_wrong_addresses_loads_from_the_sites_root_and_is_not_index
 
 def test_the_first_page_carries_controls_that_end_no_script():
     loaded = []
-    app = SimpleNamespace(srcdir=str(ROOT), add_js_file=lambda name, **options: loaded.append(name))
+    config = SimpleNamespace(root_doc="book/index")
+    app = SimpleNamespace(
+        srcdir=str(ROOT), config=config, add_js_file=lambda name, **options: loaded.append(name)
+    )
     context = {"body": "<p>a</p>{}<p>b</p>{}".format(*FIRST_CONTROLS)}
     finish_page(app, "book/index", "page.html", context, None)
     assert loaded == ["js/widget_host.js"]
@@ -130,6 +135,27 @@ def test_a_page_says_when_it_last_changed(monkeypatch):
 def test_without_a_history_nothing_is_said(tmp_path):
     (tmp_path / "page.md").write_text("# A page")
     assert last_change(tmp_path / "page.md") is None
+
+
+def test_the_end_of_a_history_names_no_change(tmp_path):
+    """There the newest commit seems to have changed every file."""
+    git = ["git", "-C", tmp_path / "whole", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "whole").mkdir()
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for name in ("page.md", "other.md"):
+        (tmp_path / "whole" / name).touch()
+        subprocess.run([*git, "add", name], check=True)
+        subprocess.run([*git, "commit", "--quiet", "-m", name], check=True)
+    first = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True).stdout
+    assert last_change(tmp_path / "whole" / "page.md")[1] == first.strip()
+    source, copy = (tmp_path / "whole").as_uri(), tmp_path / "shallow"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", source, copy], check=True)
+    assert last_change(copy / "page.md") is None
+
+
+def test_the_first_pages_title_is_said_once():
+    assert context_of("book/index")["docstitle"] == ""
+    assert context_of("notebooks/01_crops")["docstitle"] == "Inside DINOv2"
 
 
 def test_the_packed_site_has_every_file_and_not_itself(tmp_path):

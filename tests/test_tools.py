@@ -1,5 +1,6 @@
 """The commands that keep the project in shape: the address, the exact versions, the report of a build."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,17 +12,18 @@ import pytest
 from tools import address, build_book, constraints
 
 ROOT = Path(__file__).parents[1]
-NAMING = ("_config.yml", "pyproject.toml", "README.md", "CITATION.cff", "CONTRIBUTING.md")
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the files that name the repository's address."""
-    for name in NAMING:
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "dinov2_edu").mkdir()
-    shutil.copy(ROOT / "dinov2_edu" / "__init__.py", tmp_path / "dinov2_edu")
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    """A copy of all that a fork has, but for weights and pictures."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file() and (ROOT / name).stat().st_size < 500_000:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -60,7 +62,7 @@ def test_the_config_names_the_address_once():
 
 
 def test_a_new_address_reaches_every_file(project):
-    old = move(project, "Someone/their-book")
+    move(project, "Someone/their-book")
     changed = address.spread(project)
     assert {path.name for path in changed} >= {
         "pyproject.toml",
@@ -69,9 +71,30 @@ def test_a_new_address_reaches_every_file(project):
         "01_crops.ipynb",
     }
     everything = "".join(path.read_text("utf-8") for path in address.text_files(project))
-    assert f"github.com/{old}" not in everything and address.pages(old) not in everything
     assert "https://someone.github.io/their-book/" in everything
     assert address.spread(project) == []
+
+
+def test_a_fork_moves_with_one_command(project):
+    """As whoever forks it does: the command, then the two checks that lint would run."""
+    old = address.slug_in_config(project)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*words):
+        command = [sys.executable, "-m", *words]
+        return subprocess.run(
+            command, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+
+    moved = run("tools.address", "https://github.com/Someone/their-book")
+    assert moved.returncode == 0 and "rewritten: README.md" in moved.stdout, moved.stderr
+    for check in (["tools.address", "--check"], ["tools.notebooks", "check"]):
+        assert (done := run(*check)).returncode == 0, done.stdout + done.stderr
+    left = re.compile(rf"github\.com/{old}(?![\w-])|{address.pages(old)}(?![\w-])")
+    for path in project.rglob("*"):
+        if path.is_file() and path.suffix not in (".png", ".safetensors", ".npz", ".jpg"):
+            found = left.search(path.read_text("utf-8", errors="ignore"))
+            assert not found, (path, found)
 
 
 def test_a_new_release_reaches_all_that_installs_or_opens_one(project):

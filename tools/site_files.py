@@ -92,6 +92,8 @@ def finish_page(app: Sphinx, page: str, template: str, context: dict, doctree: n
         folder = pages(slug_in_config(Path(app.srcdir))).partition("/")[2].strip("/")
         tags = f'<base href="/{folder}/">\n<meta name="robots" content="noindex">\n{tags}'
     context["metatags"] = tags
+    if page == app.config.root_doc:
+        context["docstitle"] = ""  # which is its title already
     if all(place in context.get("body", "") for place in FIRST_CONTROLS):
         app.add_js_file("js/widget_host.js", defer="defer")
         for place, control in zip(FIRST_CONTROLS, controls_html(), strict=True):
@@ -121,14 +123,21 @@ def controls_html() -> list[str]:
 
 @cache
 def last_change(path: Path) -> tuple[str, str] | None:
-    """Date and commit of a file's newest change, or None where there is no history."""
-    command = ["git", "log", "-1", "--format=%cs %H", "--", path.name]
-    try:
-        said = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    """Date and commit of a file's newest change, or None where there is no history, or only the end of one."""
+    if _git(path.parent, "rev-parse", "--is-shallow-repository") != "false":
         return None
-    date, _, commit = said.strip().partition(" ")
+    date, _, commit = _git(path.parent, "log", "-1", "--format=%cs %H", "--", path.name).partition(" ")
     return (date, commit) if commit else None
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says in a folder, "" where it cannot."""
+    try:
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def finish_site(app: Sphinx, error: Exception | None) -> None:

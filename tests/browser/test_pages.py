@@ -109,7 +109,12 @@ SEARCHES = {
     "attention map": "notebooks/0",
     "own pictures": "notebooks/13",
     "onnx": "book/faq",
-    "memory": "notebooks/",
+    "memory": "book/faq.html#",
+    "own data": "book/faq.html#",
+    "export": "book/faq.html#",
+    "which model": "book/which-model",
+    "masking": "notebooks/02",
+    "heads": "notebooks/04",
     "temperature": "notebooks/0",
     "Sinkhorn": "notebooks/0",
     "mask token": "notebooks/02",
@@ -131,6 +136,8 @@ def test_search_finds_what_a_reader_types(visit, words):
             "all => all.map(a => a.getAttribute('href'))"
         )
     assert any(SEARCHES[words] in address for address in found[:5]), found[:8]
+    of_package = [place for place, address in enumerate(found) if "book/api/" in address]
+    assert of_package == list(range(len(found) - len(of_package), len(found))), found
 
 
 def test_a_link_shows_what_it_leads_to_before_one_goes_there(visit):
@@ -213,6 +220,10 @@ def test_a_chapter_shows_ideas_and_folds_the_rest(visit, path):
         page.wait_for_timeout(500)
         assert page.evaluate(CODE_SHARE) <= 0.2
         assert page.evaluate(CUT_CODE) == []
+        page.set_viewport_size({"width": 700, "height": 1000})  # A4 with its margins
+        page.emulate_media(media="print")
+        assert page.evaluate(CUT_CODE) == []
+        assert not any(one.is_visible() for one in page.locator("details.hide:not([open])").all())
 
 
 def test_each_page_says_what_it_is_about(built):
@@ -222,6 +233,14 @@ def test_each_page_says_what_it_is_about(built):
             path
         )
         assert '<link rel="canonical"' in text, path
+    assert "<title>Inside DINOv2</title>" in (built / "book/index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_a_chapter_can_be_edited_where_it_lies(built, path):
+    notebook = path.replace(".html", ".ipynb")
+    wanted = f"https://github.com/{slug_in_config()}/edit/main/{notebook}"
+    assert wanted in Page(built / path).links
 
 
 SHOWN_FIGURES = """() => [...document.querySelectorAll(".cell_output figure")].map((figure) => {

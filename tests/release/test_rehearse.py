@@ -44,6 +44,10 @@ def test_the_steps_are_those_of_the_workflow():
     commands = [step["run"] for step in rehearse.steps_of()]
     assert "dinov2_edu recordings" in commands[0] and commands[1] == "make book"
     assert "dinov2_edu study --weights vits14" in commands[2]
+    checkout = yaml.safe_load(rehearse.WORKFLOW.read_text("utf-8"))["jobs"]["build"]["steps"][0]
+    assert checkout["with"]["fetch-depth"] == 0, (
+        "else every page seems to have changed with the newest commit"
+    )
     text = rehearse.WORKFLOW.read_text("utf-8")
     assert text.index("dinov2_edu recordings") < text.index("make book") < text.index("dinov2_edu study")
 
