@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import address, build_book, constraints
+from tools import address, build_book, constraints, environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,12 +78,12 @@ def test_a_new_address_reaches_every_file(project):
 def test_a_fork_moves_with_one_command(project):
     """As whoever forks it does: the command, then the two checks that lint would run."""
     old = address.slug_in_config(project)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    here = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(*words):
         command = [sys.executable, "-m", *words]
         return subprocess.run(
-            command, cwd=project, env=environment, capture_output=True, text=True, check=False
+            command, cwd=project, env=here, capture_output=True, text=True, check=False
         )
 
     moved = run("tools.address", "https://github.com/Someone/their-book")
@@ -119,6 +119,32 @@ def test_a_release_goes_with_a_new_address(project):
         "utf-8"
     )
     assert address.spread(project) == []
+
+
+def test_on_pypi_every_link_of_the_readme_leads_somewhere(project):
+    before = (project / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", before)
+    assert len(links) >= 4 and all((project / link).exists() for link in links)
+    command = [sys.executable, "-m", "tools.address", "--pypi"]
+    subprocess.run(command, cwd=project, check=True, env=os.environ | {"PYTHONPATH": ""})
+    text = (project / "README.md").read_text("utf-8")
+    slug, release = address.slug_in_config(), address.tag()
+    assert re.findall(r"\]\((?!https?:|#)", text) == []
+    for link in links:
+        place = f"https://github.com/{slug}/blob/{release}/{link}"
+        if link.endswith(".svg"):
+            place = f"https://{address.pages(slug)}/_static/images/hero.svg"
+        assert f"]({place})" in text
+    assert address.spread(project, write=False) == []
+
+
+def test_the_readme_names_what_setting_up_takes():
+    text = (ROOT / "README.md").read_text("utf-8")
+    before_the_commands = " ".join(text.partition("git clone")[0].split())
+    (keep, fetch), (small, less) = (environment.needed_gb(cpu, "Linux") for cpu in (False, True))
+    assert f"fetches {fetch} GB and takes {keep} GB" in before_the_commands
+    assert f"{round(keep - small, 1)} of it a GPU's libraries" in before_the_commands
+    assert f"({less} GB to fetch, {small} GB on the disk)" in before_the_commands
 
 
 def test_other_addresses_stay(project):

@@ -3,6 +3,7 @@
 python -m tools.address            rewrite the files that name them
 python -m tools.address URL        the same for a fork: puts URL, https://github.com/OWNER/REPO, into _config.yml first
 python -m tools.address --check    say which files name another address or release; exit code 1 if any does
+python -m tools.address --pypi     let the README's links lead to the web, before a release is built
 
 `pyproject.toml` holds the address that was spread last. That address is looked for in every text file
 and replaced by the one in `_config.yml`: `github.com/OWNER/REPO` wherever it stands, and the address of the
@@ -115,6 +116,21 @@ def spread(root: Path = ROOT, *, write: bool = True) -> list[Path]:
     return changed
 
 
+def with_addresses(text: str, root: Path = ROOT) -> str:
+    """A page of Markdown whose links to files of the repository lead to the release on the web, as PyPI wants them.
+
+    Pictures lead to the published pages, which say of an SVG file that it is one.
+    """
+    slug, release = slug_in_config(root), tag(root)
+
+    def target(found: re.Match) -> str:
+        image, words, path = found.groups()
+        place = f"https://{pages(slug)}/{path.removeprefix('book/')}" if image else ""
+        return f"{image}[{words}]({place or f'https://github.com/{slug}/blob/{release}/{path}'})"
+
+    return re.sub(r"(!?)\[([^]]*)]\((?!https?:|#)([^)\s]+)\)", target, text)
+
+
 def _text(path: Path) -> str:
     return path.read_text("utf-8")
 
@@ -136,6 +152,9 @@ def move(url: str, root: Path = ROOT) -> None:
 
 def main() -> int:
     """Run the command line; return the exit code."""
+    if sys.argv[1:] == ["--pypi"]:
+        (ROOT / "README.md").write_text(with_addresses(_text(ROOT / "README.md")), "utf-8")
+        return 0
     check = "--check" in sys.argv[1:]
     urls = [one for one in sys.argv[1:] if one != "--check"]
     if urls:
