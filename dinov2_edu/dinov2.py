@@ -171,9 +171,9 @@ def random_resized_crop(x, size, scale):
     width, height = (part.sqrt().clamp(max=1) for part in (area * aspect, area / aspect))  # shares of sides
     left, top = ((1 - side) * draw(x, -1, 1) for side in (width, height))  # box's middle from the picture's
     mirror, zero = draw(x, -1, 1).sign(), torch.zeros_like(area)
-    boxes = torch.cat([mirror * width, zero, left, zero, height, top], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(boxes, (len(x), 3, 2 * size, 2 * size), align_corners=False)
-    x = F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    boxes = torch.cat([mirror * width, zero, left, zero, height, top], dim=1).view(-1, 2, 3)  # b 2 3
+    grid = F.affine_grid(boxes, (len(x), 3, 2 * size, 2 * size), align_corners=False)  # b 2s 2s 2
+    x = F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)  # b 3 2s 2s
     return F.avg_pool2d(x, 2).clamp(0, 1)  # cut twice as fine and averaged, against aliasing
 
 
@@ -192,8 +192,9 @@ def make_views(images, c):
     """Bytes b 3 height width -> global crops 2b 3 g g and local crops (n_local b) 3 l l, normalised."""
     boxes = 2 * [(c.global_size, c.global_scale)] + c.n_local * [(c.local_size, c.local_scale)]
     first, second, *local = (random_resized_crop(images / 255, *box) for box in boxes)
-    first, second = change_colors(first, c.blur[0], 0.0), change_colors(second, c.blur[1], 0.2)
-    return normalize(torch.cat([first, second])), normalize(change_colors(torch.cat(local), c.blur[2], 0.0))
+    global_ = torch.cat([change_colors(first, c.blur[0], 0.0), change_colors(second, c.blur[1], 0.2)])
+    local = change_colors(torch.cat(local or [first[:0]]), c.blur[2], 0.0)
+    return normalize(global_), normalize(local)
 
 
 def block_mask(asked, side):
@@ -367,8 +368,7 @@ def read_pictures(c, split):
 
 if __name__ == "__main__":
     changes = (argument.split("=") for argument in sys.argv[1:])
-    words = ("data", "targets")
-    c = Config(**{name: text if name in words else ast.literal_eval(text) for name, text in changes})
+    c = Config(**{name: x if name in ("data", "targets") else ast.literal_eval(x) for name, x in changes})
     torch.manual_seed(c.seed)
     random.seed(c.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -36,8 +36,7 @@ def torch_defaults() -> Iterator[None]:
                 settings.enter_context(torch.autocast(device, enabled=False))
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
-        # Only then: it costs every call a little. (torch.get_default_device misses `with torch.device` before 2.5.)
-        if torch.empty(0).device.type != "cpu":
+        if torch.get_default_device().type != "cpu":  # only then: it costs every call a little
             settings.enter_context(torch.device("cpu"))
         before = torch.get_default_dtype()
         if before != torch.float32:

@@ -230,8 +230,9 @@ def drawn_batch(c, seed=0):
 
 @pytest.mark.parametrize("targets", ["centering", "sinkhorn_knopp"])
 @pytest.mark.parametrize("separate", [False, True])
-def test_losses_and_centres_are_those_of_the_package(targets, separate):
-    c = replace(TINY, targets=targets, separate_heads=separate)
+@pytest.mark.parametrize("n_local", [TINY.n_local, 0])
+def test_losses_and_centres_are_those_of_the_package(targets, separate, n_local):
+    c = replace(TINY, targets=targets, separate_heads=separate, n_local=n_local)
     config = TrainConfig(
         vit=ViTConfig(img_size=16, patch_size=4, width=24, depth=2, heads=2, layer_scale=1.0),
         crops=CropConfig(global_size=16, local_size=8, n_local=c.n_local, blur=(0, 0, 0)),
@@ -255,7 +256,8 @@ def test_losses_and_centres_are_those_of_the_package(targets, separate):
     state.student.load_state_dict(student.state_dict())
     state.teacher.load_state_dict(teacher.state_dict())
     state.centers = {"cls": centers[0], "patch": centers[1]}
-    package = compute_losses(state, Batch(*views, masks), 0.05)
+    local = views[1] if n_local else None  # as the package says that there are none
+    package = compute_losses(state, Batch(views[0], local, masks), 0.05)
     torch.testing.assert_close(total(losses, c), package.total, rtol=1e-5, atol=1e-6)
     if targets == "centering":
         means = torch.stack([package.teacher_logits[name].mean(dim=0) for name in ("cls", "patch")])
@@ -516,6 +518,17 @@ def test_views_have_their_shapes_order_and_range(monkeypatch):
     for crops in dinov2.make_views(flat, c):  # all first crops, then all second ones
         seen = (crops * std[:, None, None] + mean[:, None, None]).mean((1, 2, 3)) * 255
         torch.testing.assert_close(seen.view(-1, 5), (torch.arange(5.0) * 50).expand(len(crops) // 5, 5))
+
+
+def test_without_local_crops_a_step_is_made_all_the_same():
+    c = replace(TINY, n_local=0)
+    images = torch.randint(0, 256, (c.batch, 3, 20, 20), dtype=torch.uint8)
+    global_, local = dinov2.make_views(images, c)
+    assert len(global_) == 2 * c.batch and len(local) == 0
+    student = Network(c)
+    before = copy.deepcopy(student.state_dict())
+    dinov2.train(student, images)
+    assert any(not torch.equal(before[name], after) for name, after in student.state_dict().items())
 
 
 def test_boxes_lie_in_the_picture_and_have_the_share_asked_for():

@@ -37,7 +37,6 @@ from dinov2_edu.probe import (
     logistic_probe,
     make_report,
     nearest,
-    wilson_interval,
 )
 from dinov2_edu.probe import knn as knn_module
 from dinov2_edu.probe.logistic import _carried_over, _Fit
@@ -107,11 +106,16 @@ def test_knn_accuracy_counts_what_is_right():
 # -- report
 
 
-def test_wilson_interval_closed_form():
-    # 81 of 263: Newcombe 1998, table I, method 3 gives 0.2553 to 0.3662.
-    assert wilson_interval(81, 263, 1.959964) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(0, 20, 1.959964) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson_interval(20, 20)[1] == 1.0
+@pytest.mark.parametrize(
+    ("correct", "total", "wanted"),
+    [(81, 263, (0.2553, 0.3662)), (0, 20, (0.0, 0.1611)), (20, 20, (0.8389, 1.0))],
+)
+def test_the_interval_is_wilsons(correct, total, wanted):
+    """Newcombe 1998, table I, method 3."""
+    labels = torch.zeros(total, dtype=torch.long)
+    labels[correct:] = 1
+    report = make_report(torch.tensor([[0.9, 0.1]]).expand(total, 2), labels)
+    assert report.interval == pytest.approx(wanted, abs=5e-5)
 
 
 def test_report_by_hand():
@@ -388,7 +392,6 @@ def test_settings_that_cannot_be_used():
         "labels_per_class",
         lambda: curve(labels_per_class=(0,)),
     )
-    refused("correct", lambda: wilson_interval(3, 2))
     refused("class names", lambda: make_report(torch.ones(2, 3) / 3, LABELS[:2], ("a",)))
     refused("labels must lie in 0 to 2", lambda: make_report(torch.ones(2, 3) / 3, torch.tensor([0, 3])))
     refused("probabilities", lambda: make_report(torch.ones(2, 3) / 3, LABELS))

@@ -82,9 +82,7 @@ def test_a_fork_moves_with_one_command(project):
 
     def run(*words):
         command = [sys.executable, "-m", *words]
-        return subprocess.run(
-            command, cwd=project, env=here, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=project, env=here, capture_output=True, text=True, check=False)
 
     moved = run("tools.address", "https://github.com/Someone/their-book")
     assert moved.returncode == 0 and "rewritten: README.md" in moved.stdout, moved.stderr

@@ -156,18 +156,6 @@ def contents_of(folder):
     return {entry.name: hashlib.sha256(entry.read_bytes()).hexdigest() for entry in folder.iterdir()}
 
 
-@pytest.mark.bad_input
-def test_a_torch_whose_exporter_is_too_old_is_named(tmp_path, monkeypatch, capsys):
-    def of_torch_2_4(model, args, f=None, *, input_names=None, output_names=None, dynamo=False, verbose=None):
-        raise AssertionError("never called")
-
-    monkeypatch.setattr(torch.onnx, "export", of_torch_2_4)
-    with pytest.raises(ValueError, match=r"takes dynamic_shapes, as 2\.6 .* here is torch .*: pip install"):
-        save_onnx(load_backbone("book"), tmp_path / "m.onnx")
-    assert commands.main(["export", "book", str(tmp_path / "m.onnx")]) == 2
-    assert "takes dynamic_shapes" in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("registers", [0, 4])
 def test_onnxruntime_gives_the_same_tokens_for_any_number_of_pictures(tmp_path, registers):

@@ -23,10 +23,10 @@ Pictures = Any  # a sequence of them, or one array with an axis more
 ATTENTION_COLOURS = LinearSegmentedColormap.from_list(
     "attention", ["#0c1428", "#45286e", "#a83766", "#ee7f3a", "#fdf2b8"]
 )
-"""The scale of all token grids on the pages, `STOPS` of `widgets/_tokens.js`."""
+"""From a dark veil (no attention) to a yellow light (the strongest): the scale of all token grids on the pages, `STOPS`
+of `widgets/_tokens.js`."""
 DOUBLINGS = (-2, 5)
 """Ends of the scale of attention: a fourth of an even share, and 32 of them."""
-"""From a dark veil (no attention) to a yellow light (the strongest)."""
 
 
 def as_picture(picture: Picture) -> np.ndarray:

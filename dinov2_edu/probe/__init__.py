@@ -11,7 +11,7 @@ from dinov2_edu.probe.logistic import C_GRID, SHORT_C_GRID, LogisticProbe, Trial
 from dinov2_edu.probe.matching import CropPairs, crop_pairs, matched_shares
 from dinov2_edu.probe.paired import PairedTest, paired_test
 from dinov2_edu.probe.protocols import PROTOCOLS, Choice, ProtocolResult, official_probe
-from dinov2_edu.probe.report import Calibration, ProbeReport, make_report, wilson_interval
+from dinov2_edu.probe.report import Calibration, ProbeReport, make_report
 from dinov2_edu.probe.segmentation import (
     LinearSegmenter,
     class_shares,
@@ -66,5 +66,4 @@ __all__ = [
     "retrieve_clusters",
     "stereo_truth",
     "upsample",
-    "wilson_interval",
 ]

@@ -5,35 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import binomtest
 from torch import Tensor
 
-from dinov2_edu.door import check_above_zero, checked, require
+from dinov2_edu.door import checked, require
 from dinov2_edu.shapes import Labels, check_probs
-
-
-@checked
-def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Where the true share of successes lies: Wilson's score interval, 95 % with the default `z`.
-
-    Raises:
-        ValueError: no trial, or more successes than trials.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    require(
-        total >= 1 and 0 <= correct <= total,
-        f"wanted 0 <= correct <= total and total >= 1, got {correct} of {total}",
-    )
-    check_above_zero(z=z)
-    share = correct / total
-    centre = share + z**2 / (2 * total)
-    reach = z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
-    scale = 1 + z**2 / total
-    # With all or none correct one end is 1 or 0 exactly, which rounding would miss.
-    low = 0.0 if correct == 0 else (centre - reach) / scale
-    high = 1.0 if correct == total else (centre + reach) / scale
-    return low, high
-
 
 MOST_CLASSES = 10_000
 """Classes of a report: its table of mix-ups has a row and a column for each."""
@@ -168,11 +144,12 @@ def make_report(
         n_classes, n_classes
     )
     totals = confusion.sum(axis=1)
+    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
     wrong = np.flatnonzero(~correct)
     return ProbeReport(
         method=method,
         accuracy=float(correct.mean()),
-        interval=wilson_interval(int(correct.sum()), len(correct)),
+        interval=(float(interval.low), float(interval.high)),
         per_class=np.diag(confusion) / np.where(totals > 0, totals, np.nan),
         confusion=confusion,
         calibration=calibrate(confidence, correct),

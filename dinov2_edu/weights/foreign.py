@@ -4,7 +4,6 @@
 """
 
 import importlib.util
-import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -201,8 +200,8 @@ def save_onnx(model: VisionTransformer, path: str | os.PathLike, size: int | Non
         The path.
 
     Raises:
-        ValueError: another ending, a size that the patches do not tile, a backbone too large for one file, a torch
-            whose exporter takes no `dynamic_shapes` (2.4), or a missing package.
+        ValueError: another ending, a size that the patches do not tile, a backbone too large for one file, or a
+            missing package.
         OSError: it cannot be written.
     """
     place, config = local_path(path), model.config
@@ -212,11 +211,6 @@ def save_onnx(model: VisionTransformer, path: str | os.PathLike, size: int | Non
     require(tiled, f"size {side} is not a multiple of the patch size {config.patch_size}")
     n_bytes = 4 * sum(weight.numel() for weight in model.parameters())
     require(n_bytes < MOST_BYTES, f"its weights take {n_bytes / 1e9:.1f} GB, an ONNX file holds 2")
-    require(
-        "dynamic_shapes" in inspect.signature(torch.onnx.export).parameters,
-        "an ONNX file needs a torch whose torch.onnx.export takes dynamic_shapes, as 2.6 and later do; here is torch "
-        f"{torch.__version__}: pip install --upgrade torch torchvision",
-    )
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     require(
         not missing, f"an ONNX file needs the packages onnx and onnxscript: pip install {' '.join(missing)}"

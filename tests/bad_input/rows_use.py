@@ -292,13 +292,6 @@ refuses(
     method=text(),
     notes=[("converged", "^notes: wanted a tuple of strings"), ((1,), "^notes: wanted a tuple of strings")],
 )
-refuses(
-    probe.wilson_interval,
-    {"correct": 3, "total": 5, "z": 1.96},
-    correct=[*whole(None), (-1, "0 <= correct <= total"), (6, "got 6 of 5")],
-    total=[*whole(None), (0, "got 3 of 0")],
-    z=above_zero(),
-)
 
 # features
 
