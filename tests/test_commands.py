@@ -1,8 +1,10 @@
 """The commands: listed at once, without torch, mistakes answered with a sentence, the cache found and emptied."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,40 @@ def test_a_stopped_command_promises_no_more_than_it_keeps(name, monkeypatch, cap
     keeping = {"train", "released", "ablations", "probe", "study", "features", "recordings"}
     assert ("goes on" in said) == (name in keeping) and ("begins anew" in said or "from here" in said)
     assert set(commands.GOES_ON) == keeping | {"record"}  # which begins anew, and leaves what it measured
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent here as POSIX sends them")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "patterns10", "run"],
+        ["dense", "--weights", "book"],
+        ["ablations", "runs"],
+        ["recordings", "--folder", "r"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_ctrl_c_ends_a_command_at_work_with_a_sentence(words, tmp_path):
+    """A real one, while the command draws or computes."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(commands.__file__).parents[2]),
+        "DINOV2_EDU_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "dinov2_edu", *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stderr.readline()
+        assert said == "loading torch\n"
+        if words[0] != "recordings":  # whose weights are not to be had: it is stopped while torch loads
+            said += process.stderr.readline()
+            time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said += process.stderr.read()
+        assert process.wait(60) == commands.INTERRUPTED, said
+    assert "stopped; " in said and "Traceback" not in said, said
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 from built_book import FIGURES, built_pages, open_formulas, undrawn_formulas, violations
 
-from tools.address import slug_in_config, tag
+from tools.address import pages, slug_in_config, tag
 from tools.notebooks import FOLDER
 
 PAGES = built_pages()
@@ -233,6 +233,12 @@ def test_each_page_says_what_it_is_about(built):
             path
         )
         assert '<link rel="canonical"' in text, path
+        assert (
+            f'<meta property="og:image" content="https://{pages(slug_in_config())}/_static/images/share.png"'
+            in text
+        )
+    header = (built / "_static/images/share.png").read_bytes()[:24]  # of a PNG: its width and height
+    assert [int.from_bytes(header[start : start + 4], "big") for start in (16, 20)] == [1200, 630]
     assert "<title>Inside DINOv2</title>" in (built / "book/index.html").read_text("utf-8")
 
 
