@@ -96,7 +96,7 @@ def test_a_stopped_command_promises_no_more_than_it_keeps(name, monkeypatch, cap
     [
         ["train", "patterns10", "run"],
         ["dense", "--weights", "book"],
-        ["ablations", "runs"],
+        ["ablations", "--folder", "runs"],
         ["recordings", "--folder", "r"],
     ],
     ids=lambda words: words[0],
