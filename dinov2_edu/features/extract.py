@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dinov2_edu.data import ImageSet
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing
@@ -46,10 +46,7 @@ class ExtractOptions:
     wait_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        known = ("auto", *PRECISIONS)
-        require(
-            self.precision in known, f"precision must be one of {', '.join(known)}; got {self.precision!r}"
-        )
+        check_one_of(("auto", *PRECISIONS), precision=self.precision)
         check_at_least(1, n_layers=self.n_layers, batch_size=self.batch_size, shard_size=self.shard_size)
         check_at_least(0, wait_s=self.wait_s)
 
@@ -153,10 +150,7 @@ def extract_features(
             are kept.
         CacheError: another run holds the cache, or it lacks pictures and cannot be written; nothing is computed then.
     """
-    require(
-        isinstance(model, VisionTransformer), f"model must be a VisionTransformer, got {type(model).__name__}"
-    )
-    require(on_error in ("raise", "skip"), f'on_error must be "raise" or "skip", got {on_error!r}')
+    check_one_of(("raise", "skip"), on_error=on_error)
     patch = model.config.patch_size
     fits = preprocessing.size % patch == 0
     nearest = max(1, round(preprocessing.size / patch)) * patch

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dinov2_edu.crops import normalize, resize_matrix
-from dinov2_edu.door import check_at_least, check_one_of, checked, describe, require
+from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images
 
@@ -82,7 +82,6 @@ class Preprocessing:
             ValueError: not a batch of bytes.
         """
         check_images(images)
-        require(images.dtype == torch.uint8, f"wanted uint8 images (0 to 255), got {describe(images)}")
         rows, columns = self._matrices(*images.shape[-2:])
         if images.shape[-2] * images.shape[-1] > self.size**2:
             resized = _shrink(images, rows) @ columns.T.to(images.device)

@@ -58,7 +58,6 @@ class Classifier(nn.Module):
             ValueError: no bytes, or a side that the patches do not tile.
         """
         check_images(images)
-        require(images.dtype == torch.uint8, f"wanted uint8 images (0 to 255), got {images.dtype}")
         learning = self.training
         self.eval()
         device = self.head.weight.device

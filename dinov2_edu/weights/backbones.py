@@ -157,8 +157,9 @@ def load_backbone(
         own or name in _NAMES,
         f"there is no backbone {name!r}, only {', '.join(_NAMES)}, or the path of a file or a run's folder",
     )
-    good = isinstance(dtype, torch.dtype) and dtype.is_floating_point
-    require(good, f"dtype must be a floating-point type such as torch.bfloat16, got {dtype!r}")
+    require(
+        dtype.is_floating_point, f"dtype must be a floating-point type such as torch.bfloat16, got {dtype!r}"
+    )
     require(own or heads is None, f"{name} has its own number of heads: leave heads= out")
     shown = name
     if own:
