@@ -22,7 +22,7 @@ class Prototypes(nn.Module):
     is the cosine between token and prototype.
 
     Source: Salimans and Kingma 2016 (weight normalisation). `weight_g` is trained, as in official
-    dinov2/layers/dino_head.py @ b8931f7; DINO v1 kept it at 1.
+    dinov2/layers/dino_head.py @ b8931f7; in DINO v1 keeping it at 1 was an option, off for its ViT-S.
     """
 
     @checked
