@@ -52,7 +52,7 @@ PAPER_AND_CODE = {
         "05_losses": ["both global crops"],
     },
     "KoLeo's epsilon": {
-        "paper-versus-code": ["1e-8", "half precision", "infinity"],
+        "paper-versus-code": ["1e-8", "float16", "infinity"],
         "05_losses": ["10^{-8}", "0"],
     },
     "which crops are masked": {
@@ -74,7 +74,7 @@ PAPER_AND_CODE = {
     },
     "over what iBOT averages": {
         "paper-versus-code": ["masked patches", "all", "unmasked ones included"],
-        "05_losses": ["all images of the batch"],
+        "05_losses": ["all global crops of the batch"],
     },
     "height and width": {"paper-versus-code": ["B, nc, w, h"], "01_crops": ["B, nc, w, h = x.shape"]},
     "stochastic depth": {
@@ -163,7 +163,7 @@ READERS = {
     ),
     "pixels not scaled to 0 to 1": (
         {V2: (223,)},
-        {"faq": ["10 to 15 points", "arrays of bytes", "tensors"], "01_crops": ["10 to 15 points"]},
+        {"faq": ["10 to 15 points", "PIL images", "float tensors"], "01_crops": ["10 to 15 points"]},
     ),
     "needs 224": ({V2: (205, 118)}, {"faq": ["multiples of 14", "518"], "03_vit": ["224"]}),
     "attention maps under xFormers": (
