@@ -235,6 +235,12 @@ def test_the_neutral_factor_changes_nothing(operation, neutral):
     torch.testing.assert_close(operation(images, factors), images, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_grey_has_no_hue_in_any_precision(dtype):
+    grey = torch.tensor([0.0, 0.25, 1.0], dtype=dtype).expand(1, 3, 2, 3).contiguous()
+    assert torch.equal(adjust_hue(grey, torch.full((1,), 0.3)), grey)
+
+
 def test_hue_of_a_third_of_the_circle_rotates_the_channels():
     images = colourful()
     turned = adjust_hue(images, torch.full((len(images),), 1 / 3))

@@ -85,6 +85,14 @@ def test_the_layer_is_scikit_learns():
     assert ours.predict(tokens, 4).flatten(1).tolist() == ours.logits(tokens).argmax(-1).tolist()
 
 
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-4), (torch.float16, 0.02)])
+def test_tokens_of_another_precision_are_fitted_too(dtype, close):
+    tokens = torch.randn(6, 16, 5, generator=draw())
+    shares = torch.nn.functional.one_hot(torch.randint(3, (6, 16), generator=draw(1)), 3).float()
+    wanted, found = (fit_segmenter(one, shares, weight_decay=0.01) for one in (tokens, tokens.to(dtype)))
+    torch.testing.assert_close(found.logits(tokens), wanted.logits(tokens), atol=close, rtol=close)
+
+
 def test_a_feature_that_never_changes_does_no_harm():
     tokens = torch.randn(4, 4, 3, generator=draw())
     tokens[..., 1] = 7.0

@@ -109,3 +109,13 @@ def test_home_is_meant_by_a_tilde(tmp_path, monkeypatch):
     fit(build_state(TINY), byte_images(), options("~/run"), until=1)
     assert load_checkpoint("~/run/checkpoint.pt").step == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} <= {"checkpoint.pt", ".lock"}
+
+
+@pytest.mark.bad_input
+def test_a_run_whose_pairs_were_given_as_lists_goes_on_in_its_own_folder(tmp_path):
+    """JSON and most people write lists; a checkpoint holds tuples."""
+    config = replace(TINY, lr=[1e-3, 1e-6], crops=replace(TINY.crops, global_scale=[0.4, 1.0]))
+    state = build_state(config)
+    fit(state, byte_images(), options(tmp_path), until=2)
+    assert fit(state, byte_images(), options(tmp_path), until=4).step == 4
+    assert not load_checkpoint(tmp_path / "checkpoint.pt").config.differences(config)

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from tiny_training import TINY, draw
 
 from dinov2_edu.losses import koleo_loss
-from dinov2_edu.training import Batch, build_state, train_step
+from dinov2_edu.training import Batch, build_state, distill_from, train_step
 from dinov2_edu.training import step as step_module
 
 TWO = """
@@ -101,6 +101,24 @@ def test_one_loss_alone_trains_in_a_process_group(alone):
     def run():
         state = build_state(config)
         return [train_step(state, *batch)["loss"].item() for batch in batches]
+
+    plain = run()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert run() == pytest.approx(plain, rel=1e-5)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_distillation_trains_in_a_process_group():
+    """Nothing is masked there, and still every weight has to get a gradient."""
+    teacher = build_state(replace(TINY, seed=5)).teacher
+    config = replace(without_warm_up("centering"), dino_weight=1.0, ibot_weight=1.0)
+    batches = [draw(config, step) for step in range(3)]
+
+    def run():
+        state = build_state(config)
+        return [train_step(state, *batch, distill_from(teacher))["loss"].item() for batch in batches]
 
     plain = run()
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

@@ -77,7 +77,8 @@ def boxes_from_uniform(
         good = bool(((uniforms >= 0) & (uniforms < 1)).all())
         require(good, "uniforms must lie in 0 to 1, 1 excluded, as torch.rand draws them")
     image_height, image_width = size
-    uniforms = uniforms.double()
+    device = uniforms.device
+    uniforms = uniforms.to("cpu" if device.type == "mps" else device).double()  # Apple's GPUs have no float64
     areas = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * uniforms[:, :N_TRIES])
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     ratios = torch.exp(log_low + (log_high - log_low) * uniforms[:, N_TRIES : 2 * N_TRIES])
@@ -91,7 +92,7 @@ def boxes_from_uniform(
     drawn = torch.stack([top, left, height, width], dim=1)
     fallback = torch.tensor(_centre_box(image_height, image_width, ratio), dtype=drawn.dtype)
     fallback = fallback.to(drawn.device, non_blocking=True)
-    return torch.where(fits.any(dim=1, keepdim=True), drawn, fallback).float()
+    return torch.where(fits.any(dim=1, keepdim=True), drawn, fallback).float().to(device)
 
 
 def _centre_box(image_height: int, image_width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:

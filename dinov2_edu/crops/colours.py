@@ -176,7 +176,7 @@ def hue_(images: Tensor, turns: Tensor) -> Tensor:
     chroma = high - low
     hue = torch.where(green == high, (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4))
     hue = torch.where(red == high, green - blue, hue)
-    hue.div_(chroma.clamp(min=1e-12)).add_(6 * turns.view(-1, 1, 1))
+    hue.div_(chroma.clamp(min=torch.finfo(chroma.dtype).tiny)).add_(6 * turns.view(-1, 1, 1))
     hue.sub_(torch.floor(hue / 6), alpha=6)  # into 0 to 6
     for channel, centre in enumerate((3, 2, 4)):
         share = (hue - centre).abs_()

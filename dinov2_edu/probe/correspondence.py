@@ -110,6 +110,6 @@ def precision_at_k(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k:
     check_rows(features, "features")
     require(1 <= k < len(features), f"k must lie in 1 to {len(features) - 1}, got {k}")
     similar: Tensor = normalize(features, dim=1) @ normalize(features, dim=1).T
-    own: Bool[Tensor, "n n"] = torch.eye(len(features), dtype=torch.bool)
+    own: Bool[Tensor, "n n"] = torch.eye(len(features), dtype=torch.bool, device=features.device)
     nearest = similar.masked_fill(own, -2.0).topk(k).indices
     return (labels[nearest] == labels[:, None]).float().mean(dim=1)

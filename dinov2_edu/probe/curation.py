@@ -136,13 +136,13 @@ def retrieve_clusters(
         n_clusters <= len(pool),
         f"n_clusters must be at most the pool's {len(pool)} pictures, got {n_clusters}",
     )
-    seed = int(torch.randint(2**31, (), generator=generator))
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     unit, asked = (normalize(one.float(), dim=1).cpu().numpy() for one in (pool, queries))
     clusters = KMeans(n_clusters, n_init=1, random_state=seed).fit(unit)
     counts = np.bincount(clusters.predict(asked), minlength=n_clusters)
     taken = []
     for cluster in np.flatnonzero(counts >= least):
         members = torch.from_numpy(np.flatnonzero(clusters.labels_ == cluster))
-        order = torch.randperm(len(members), generator=generator)
+        order = torch.randperm(len(members), generator=generator, device=generator.device).cpu()
         taken.append(members[order[:per_cluster]])
     return torch.cat(taken).sort().values if taken else torch.empty(0, dtype=torch.int64)

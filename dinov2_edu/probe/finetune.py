@@ -1,6 +1,6 @@
 """Fine-tuning: a linear layer on a backbone, and as much of the backbone below it as the caller lets learn."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -115,9 +115,10 @@ def fine_tune(
     classifier.train()
     losses = []
     for _ in range(steps):
-        rows = torch.randperm(len(pictures), generator=generator)[:batch_size]
+        where: dict[str, Any] = {"generator": generator, "device": generator.device}
+        rows = torch.randperm(len(pictures), **where)[:batch_size].cpu()
         boxes = sample_boxes(len(rows), (side, side), (SMALLEST_SHARE, 1.0), generator=generator)
-        flips = torch.rand(len(rows), generator=generator) < 0.5
+        flips = torch.rand(len(rows), **where) < 0.5
         crops = crop_and_resize(pictures.images[rows].to(device), boxes, side, flips=flips)
         logits = classifier(normalize(crops, IMAGENET_MEAN, IMAGENET_STD))
         loss = F.cross_entropy(logits, pictures.labels[rows].to(device))

@@ -34,5 +34,5 @@ def image_folds(n_images: int, n_folds: int, *, generator: torch.Generator) -> l
     """
     check_at_least(2, n_images=n_images, n_folds=n_folds)
     require(n_folds <= n_images, f"n_folds must be at most n_images = {n_images}, got {n_folds}")
-    parts = torch.randperm(n_images, generator=generator).tensor_split(n_folds)
+    parts = torch.randperm(n_images, generator=generator, device=generator.device).cpu().tensor_split(n_folds)
     return [Fold(torch.cat([*parts[:i], *parts[i + 1 :]]), part) for i, part in enumerate(parts)]

@@ -52,7 +52,7 @@ def crop_pairs(
     height, width = photos.shape[-2:]
     photo = torch.arange(len(photos)).repeat_interleave(n_crops)
     boxes = sample_boxes(len(photo), (height, width), (0.3, 0.8), generator=generator)
-    flips = (torch.rand(len(photo), generator=generator) < 0.5) & disturbed
+    flips = (torch.rand(len(photo), generator=generator, device=generator.device).cpu() < 0.5) & disturbed
     crops = crop_and_resize(photos[photo], boxes, size, flips=flips)
     if disturbed:
         crops = augment(crops, _JITTER, "local", generator=generator)

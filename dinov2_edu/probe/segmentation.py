@@ -125,15 +125,16 @@ def fit_segmenter(
     Source: paper, section 7.4; official `dinov2/eval/segmentation/models/decode_heads/linear_head.py` @ b8931f7.
     """
     check_above_zero(weight_decay=weight_decay)
-    rows, targets = tokens.flatten(0, 1), shares.flatten(0, 1)
+    rows = tokens.flatten(0, 1).float()
+    targets = shares.flatten(0, 1).to(rows)
     check_rows(rows, "tokens")
     off = float((targets.sum(dim=1) - 1).abs().max())
     require(off < 1e-3, f"shares: wanted rows that sum to 1, one is {off:.3g} off: use class_shares")
     mean, std = rows.mean(dim=0), rows.std(dim=0, correction=0)
     std = torch.where(std > 1e-6, std, 1.0)
     rows = (rows - mean) / std
-    weight = torch.zeros(rows.shape[1], targets.shape[1], requires_grad=True)
-    bias = torch.zeros(targets.shape[1], requires_grad=True)
+    weight = torch.zeros(rows.shape[1], targets.shape[1], device=rows.device, requires_grad=True)
+    bias = torch.zeros(targets.shape[1], device=rows.device, requires_grad=True)
     solver = torch.optim.LBFGS(
         [weight, bias], max_iter=_ITERATIONS, history_size=10, line_search_fn="strong_wolfe"
     )

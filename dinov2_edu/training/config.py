@@ -179,6 +179,7 @@ class TrainConfig:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value  # a pair may be given as a list
         found |= _flat(value, f"{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
 

@@ -43,7 +43,9 @@ def distill_from(teacher: Network) -> LossFunction:
         with torch.autocast(state.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             with torch.no_grad():
                 wanted = teacher(crops, patch_indices=patches)
-            given = state.student(crops, batch.local_crops, patch_indices=patches)
+            # No patch is masked; that this is said gives the mask token a gradient, of 0, as several processes want it.
+            nothing = torch.zeros_like(everywhere)
+            given = state.student(crops, batch.local_crops, masks=nothing, patch_indices=patches)
         return losses_between(state, wanted.float(), given.float(), everywhere, teacher_temperature)
 
     return losses

@@ -32,7 +32,11 @@ export function inAddress(ui, kinds) {
     const known = values.filter(([, value]) => value !== undefined);
     if (known.length) ui.set(Object.fromEntries(known));
   };
-  const now = () => writeAddress(Object.fromEntries(keys.map((key) => [key, kinds[key].write(model.get(key))])));
+  const now = () => { // what another control has put there stays
+    const there = location.hash.includes("=") ? [...new URLSearchParams(location.hash.slice(1))] : [];
+    const others = there.filter(([key]) => !keys.includes(key));
+    return writeAddress(Object.fromEntries([...others, ...keys.map((key) => [key, kinds[key].write(model.get(key))])]));
+  };
   take();
   let [last, timer] = [now(), null];
   const changed = () => {
@@ -43,9 +47,13 @@ export function inAddress(ui, kinds) {
       history.replaceState(history.state, "", last);
     }, PAUSE);
   };
-  model.on("change", changed);
+  for (const key of keys) model.on(`change:${key}`, changed); // and nothing else: a run changes its step all the time
   addEventListener("hashchange", take);
-  return () => { clearTimeout(timer); model.off("change", changed); removeEventListener("hashchange", take); };
+  return () => {
+    clearTimeout(timer);
+    for (const key of keys) model.off(`change:${key}`, changed);
+    removeEventListener("hashchange", take);
+  };
 }
 
 /** A whole number between two bounds, one of some words, a switch: kinds for `inAddress`. */

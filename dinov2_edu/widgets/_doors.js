@@ -80,24 +80,30 @@ export function doors(ui, { give, say, into }) {
 function camera(ui, { give, say, into }) {
   const video = h("video", { playsinline: true, muted: true, "aria-label": "What the camera sees", class: "dv2-video" });
   const box = h("div", { class: "dv2-row", hidden: true }, video);
-  let stream = null;
+  let [stream, request] = [null, 0]; // a stream that comes after its request is over is given back at once
+  const giveBack = (one) => one?.getTracks().forEach((track) => track.stop());
   const close = () => {
-    stream?.getTracks().forEach((track) => track.stop());
+    request += 1;
+    giveBack(stream);
     [stream, video.srcObject, box.hidden] = [null, null, true];
   };
   const take = () => {
     const canvas = h("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
     close();
-    canvas.toBlob((blob) => give([new File([blob], "camera.png", { type: "image/png" })]));
+    canvas.toBlob((blob) => blob && give([new File([blob], "camera.png", { type: "image/png" })]));
   };
   button(ui, { label: "Use the camera", into, onPress: async () => {
     if (stream) return;
+    const mine = request += 1;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-      [video.srcObject, box.hidden] = [stream, false];
+      const given = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      if (mine !== request) return giveBack(given);
+      [stream, video.srcObject] = [given, given];
       await video.play();
+      box.hidden = mine !== request;
     } catch {
+      if (mine !== request) return;
       close();
       say("The camera was not given: the browser refused, or there is none. A picture can be chosen or dropped instead.");
     }

@@ -123,7 +123,7 @@ async function coloursScene(state, pictures, session) {
   const board = (i) => ({
     title: "its three components", grid: seen[i].grid, slot: i, aspect: aspectOf(seen[i].grid), colors: colors[i],
     paint: (ctx, at) => {
-      ctx.fillStyle = state.background;
+      ctx.fillStyle = state.color("raised"); // now, since the theme may have changed
       ctx.fillRect(at.x, at.y, at.width, at.height);
       tokenGrid(ctx, at, seen[i].grid, (patch) => colors[i][patch]?.map((value) => 255 * value) ?? null);
     },
@@ -208,7 +208,7 @@ async function maskingScene(state, [picture, other], session) {
   const seen = count < hidden.length ? `; seen tokens ${fixed(1 - mean(moved.filter((_, i) => !hidden[i])))}` : "";
   const here = patchAtPlace(place, grid);
   const cover = (ctx, at) => {
-    const color = rgb(state.maskColor);
+    const color = rgb(state.color("mask"));
     tokenGrid(ctx, at, grid, (i) => (hidden[i] ? color : null));
     frame(ctx, here, grid, at);
   };

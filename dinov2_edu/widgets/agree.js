@@ -74,8 +74,9 @@ function paintPhoto(ui, canvas, photo, crops) {
  * same: cosine of its class token with the teacher's of the other global crop (of a local crop: the mean of both);
  * other: the mean of the same against the global crops of the other photos.
  */
-export async function agreement(session, network, sizes, mine, others) {
+export async function agreement(session, network, sizes, mine, others, wanted = () => true) {
   const unit = async (key, photo, crop, mask) => {
+    if (!wanted()) throw new Error("stopped");
     const size = sizes[crop.kind];
     const { cls } = await session.tokens(network, { id: key, canvas: cutOut(photo, crop, size) }, size, { mask });
     const length = Math.sqrt(sum(cls.map((value) => value * value)));
@@ -133,7 +134,7 @@ async function render({ model, el }) {
     const { canvas } = pictures.named(name, 0);
     return { key: `${name} ${model.get("seed")}`, photo: canvas, ...drawStep(model.get("seed"), canvas, grid) };
   };
-  let [tiles, shown, latest] = [[], "", 0];
+  let [tiles, shown, latest, answered] = [[], "", 0, { key: "", found: [] }];
 
   function paint() {
     const mine = drawn(model.get("photo"));
@@ -152,6 +153,7 @@ async function render({ model, el }) {
     student.replaceChildren(...tiles.map(({ box }) => box));
     teacher.replaceChildren(...mine.crops.slice(0, 2).map((crop, i) =>
       tile(ui, crop, cutOut(mine.photo, crop, SHOWN * sizes.global), i, `Teacher: global crop ${crop.name}, whole`).box));
+    if (answered.key === mine.key) answered.found.forEach(({ same }, i) => tiles[i].show(same)); // as before the theme changed
   }
 
   async function answer() {
@@ -164,11 +166,13 @@ async function render({ model, el }) {
     const mine = drawn(model.get("photo"));
     const others = names.filter((name) => name !== model.get("photo")).map(drawn);
     try {
-      const found = await agreement(session, "trained", sizes, mine, others);
-      if (turn !== latest) return undefined;
+      const wanted = () => turn === latest;
+      const found = await agreement(session, "trained", sizes, mine, others, wanted);
+      if (!wanted()) return undefined;
+      answered = { key: mine.key, found };
       found.forEach(({ same }, i) => tiles[i].show(same));
-      const untrained = await agreement(session, "random", sizes, mine, others);
-      if (turn !== latest) return undefined;
+      const untrained = await agreement(session, "random", sizes, mine, others, wanted);
+      if (!wanted()) return undefined;
       const [[same, other], [randomSame, randomOther]] = [found, untrained].map((all) =>
         ["same", "other"].map((key) => two(mean(all.map((one) => one[key])))));
       ui.say(`Trained weights: the student's crops agree with the teacher's of the same photo by ${same} (cosine of class tokens, 1 at most), `

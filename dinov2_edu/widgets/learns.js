@@ -103,7 +103,8 @@ async function grayBytes(file, side) {
 async function addFiles(run, files) {
   try {
     if (files.length < 2) throw new Error("Take two pictures at least, ten are better: one is asked for, the others are found.");
-    const all = await Promise.all([...files].map((file) => grayBytes(file, run.pictures.side)));
+    const all = [];
+    for (const file of files) all.push(await grayBytes(file, run.pictures.side)); // one photo in memory at a time
     await run.addOwn(await new Blob(all).arrayBuffer().then((buffer) => new Uint8Array(buffer)));
   } catch (error) {
     run.tell(error.message);

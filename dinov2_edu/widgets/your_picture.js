@@ -26,7 +26,7 @@ const STATE = ["view", "network", "size", "place", "more", "less", "threshold", 
   "together", "hidden", "config"];
 
 const stateOf = (ui) => ({ ...Object.fromEntries(STATE.map((key) => [key, ui.model.get(key)])),
-  background: ui.color("raised"), maskColor: ui.color("mask") });
+  color: ui.color });
 
 // ---- what a press or a key does ---------------------------------------------------------------------------
 

@@ -284,6 +284,19 @@ def test_state_is_in_the_address(shown):
     shown.page.wait_for_function("() => location.hash === '#preset=quick&seed=3&breaks=centering,koleo'")
 
 
+def test_the_address_keeps_what_another_control_wrote_and_changes_while_a_run_trains(shown):
+    shown.page.goto(f"{ORIGIN}/#sample=leak&seed=3")
+    until(shown, "get('seed') === 3")
+    shown.drag("delay", 0.4)
+    shown.press("Train")
+    until(shown, "get('step') >= 1")
+    shown.page.evaluate("window.__model.set('breaks', ['koleo']); window.__model.save_changes()")
+    shown.page.wait_for_function("() => location.hash.includes('breaks=koleo')", timeout=5_000)
+    assert shown.page.evaluate("location.hash").startswith("#sample=leak&")
+    step = shown.value("step")
+    until(shown, f"get('step') > {step}")
+
+
 def test_hidden_tab_rests_and_goes_on(shown):
     shown.drag("delay", 0.4)
     shown.press("Train")
