@@ -311,7 +311,7 @@ def test_settings_that_cannot_be_used(model, pictures):
     refused("VisionTransformer, got Linear", model=torch.nn.Linear(2, 2))
     refused("1 to 3.*got 4", options=options(n_layers=4))
     for changes, message in [
-        ({"precision": "int8"}, "precision must be one of"),
+        ({"precision": "int8"}, "precision must be .auto. or"),
         ({"shard_size": 0}, "shard_size"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ]:
