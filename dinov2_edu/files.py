@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import glob
+import io
 import os
 import shutil
 import tempfile
@@ -29,6 +30,14 @@ def last_name(path: str | os.PathLike) -> str:
     """What to call a file or folder: the last part of its path; of `.` or `..` that of the folder it stands for."""
     place = Path(os.path.abspath(local_path(path)))  # links keep their own names
     return place.name or str(place)
+
+
+@checked
+def hash_blocks(digest: Any, file: io.BufferedIOBase) -> Any:
+    """Give a digest of hashlib the rest of an open file, a megabyte at a time; returns the digest."""
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest
 
 
 @checked

@@ -91,6 +91,16 @@ def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path, monkeypatch):
                 assert difference < 1e-5, f"{targets}: {name} differs by {difference:.1e}"
 
 
+def assert_same_in_a_group(run):
+    """What a lone process computes is what it computes as the one member of a group."""
+    plain = run()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert run() == pytest.approx(plain, rel=1e-5)
+    finally:
+        dist.destroy_process_group()
+
+
 @pytest.mark.parametrize("alone", ["dino_weight", "ibot_weight", "koleo_weight"])
 def test_one_loss_alone_trains_in_a_process_group(alone):
     """Though a head, or the mask token, then gets no gradient, which DistributedDataParallel has to be told."""
@@ -102,12 +112,7 @@ def test_one_loss_alone_trains_in_a_process_group(alone):
         state = build_state(config)
         return [train_step(state, *batch)["loss"].item() for batch in batches]
 
-    plain = run()
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        assert run() == pytest.approx(plain, rel=1e-5)
-    finally:
-        dist.destroy_process_group()
+    assert_same_in_a_group(run)
 
 
 def test_distillation_trains_in_a_process_group():
@@ -120,9 +125,4 @@ def test_distillation_trains_in_a_process_group():
         state = build_state(config)
         return [train_step(state, *batch, distill_from(teacher))["loss"].item() for batch in batches]
 
-    plain = run()
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        assert run() == pytest.approx(plain, rel=1e-5)
-    finally:
-        dist.destroy_process_group()
+    assert_same_in_a_group(run)

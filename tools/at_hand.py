@@ -14,7 +14,7 @@ from pathlib import Path
 from dinov2_edu.data import DataUnavailable, cifar, offline, picture_files
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.features.recordings import MANIFEST, recordings_folder
-from dinov2_edu.files import local_path
+from dinov2_edu.files import hash_blocks, local_path
 from dinov2_edu.weights import WEIGHTS
 from dinov2_edu.weights.official import hub_folder
 
@@ -80,11 +80,8 @@ def _has_weights(name: str, network: bool) -> bool:
 
 @cache
 def _sha256(path: Path, changed: int) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hash_blocks(hashlib.sha256(), file).hexdigest()
 
 
 def _cifar10(network: bool) -> str:
@@ -97,7 +94,8 @@ def _cifar10(network: bool) -> str:
             return f"{path}"
         if source.is_dir():  # which is no newer when a picture deep in it is
             return f"{path} {picture_files.fingerprint(source)}"
-        return f"{path} {source.stat().st_size, source.stat().st_mtime_ns}"
+        facts = source.stat()
+        return f"{path} {facts.st_size, facts.st_mtime_ns}"
     file = mirrored(cifar.PUBLISHED)
     return "published" if cifar.cifar10_at_hand() or (network and _answers(file.url)) else ""
 

@@ -118,7 +118,7 @@ def forget_stale_runs(
 
     The cache of runs looks only at a notebook's own cells. What was known of the rest is kept beside it.
     """
-    record = Path(app.outdir).parent / ".fingerprints.json"
+    record = _record(app)
     known = json.loads(record.read_text("utf-8")) if record.exists() else {}
     stale = []
     cache = get_cache(cast(Any, env).mystnb_config.execution_cache_path or record.with_name(".jupyter_cache"))
@@ -130,10 +130,7 @@ def forget_stale_runs(
                 cache.remove_cache(run.pk)
         stale.append(page)
     # Only what needs no run is known to be good: a build that is stopped leaves the others to the next.
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(
-        json.dumps({page: known[page] for page in known if page not in stale}, indent=1), "utf-8"
-    )
+    _write_record(app, {page: known[page] for page in known if page not in stale})
     return stale
 
 
@@ -143,9 +140,16 @@ def remember_runs(app: Sphinx, error: Exception | None = None) -> None:
     Weights and data that could be fetched count as there before a run, afterwards only if they were: so a run whose
     download failed is made again.
     """
-    record = Path(app.outdir).parent / ".fingerprints.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(_fingerprints(app.env, network=False), indent=1), "utf-8")
+    _write_record(app, _fingerprints(app.env, network=False))
+
+
+def _record(app: Sphinx) -> Path:
+    return Path(app.outdir).parent / ".fingerprints.json"
+
+
+def _write_record(app: Sphinx, fingerprints: dict[str, str]) -> None:
+    _record(app).parent.mkdir(parents=True, exist_ok=True)
+    _record(app).write_text(json.dumps(fingerprints, indent=1), "utf-8")
 
 
 def _fingerprints(env: BuildEnvironment, *, network: bool) -> dict[str, str]:

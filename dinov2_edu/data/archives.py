@@ -49,9 +49,8 @@ def members(path: Path, wanted: Callable[[str], Any]) -> Iterator[tuple[Any, byt
             tarfile.open(fileobj=cast(Any, _Bounded(stream, path)), mode="r|") as archive,
         ):
             for member in archive:
-                plain = (
-                    member.isfile() and not member.issparse()
-                )  # holes would be made in memory, of any size
+                # A sparse member's holes would be made in memory, of any size.
+                plain = member.isfile() and not member.issparse()
                 named = wanted(member.name) if plain else None
                 if named is not None:
                     yield named, cast(IO[bytes], archive.extractfile(member)).read()

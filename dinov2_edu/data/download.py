@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dinov2_edu.data.remote import RemoteFile, offline, shown
-from dinov2_edu.files import local_path
+from dinov2_edu.files import hash_blocks, local_path
 
 _SILENCE = 20.0  # seconds without a byte after which a connection counts as dead, whatever it is busy with
 # A connection that brings fewer bytes a second over such a time is dead as well.
@@ -84,12 +84,10 @@ def _fault(path: Path, file: RemoteFile) -> str:
     found = path.stat().st_size
     if found > file.limit or found != (file.size or found):
         return f"is another file (of {found:,} bytes, not {'at most ' if file.size is None else ''}{file.limit:,})"
-    digest = hashlib.sha256()
     with path.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != file.sha256:
-        return f"is another file (its SHA-256 is {digest.hexdigest()[:16]}..., not {file.sha256[:16]}...)"
+        digest = hash_blocks(hashlib.sha256(), opened).hexdigest()
+    if digest != file.sha256:
+        return f"is another file (its SHA-256 is {digest[:16]}..., not {file.sha256[:16]}...)"
     return ""
 
 

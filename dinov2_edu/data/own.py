@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from dinov2_edu.data.imageset import ImageSet
 from dinov2_edu.door import check_at_least, check_one_of, checked, require
-from dinov2_edu.files import last_name, local_path
+from dinov2_edu.files import hash_blocks, last_name, local_path
 from dinov2_edu.pictures import (
     OR_SKIP,
     Hashed,
@@ -173,14 +173,11 @@ def look_over(folder: str | os.PathLike) -> OwnFolder:
 
 
 def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
     try:
         with open_file(path) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return hash_blocks(hashlib.sha256(), file).digest()
     except (OSError, PictureError):  # which whoever decodes it will explain
         return b""
-    return digest.digest()
 
 
 def _size(path: Path) -> tuple[int, int]:

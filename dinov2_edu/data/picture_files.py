@@ -19,6 +19,7 @@ from dinov2_edu.data.archives import members
 from dinov2_edu.data.imageset import DataUnavailable
 from dinov2_edu.data.remote import cache_dir, shown
 from dinov2_edu.data.store import Split, keep_splits, kept_split
+from dinov2_edu.files import hash_blocks
 from dinov2_edu.pictures import PictureError, find_pictures, left_out_text, path_text, read_rgb
 from dinov2_edu.pictures.folders import readable_suffixes
 
@@ -88,8 +89,7 @@ def fingerprint(source: Path) -> str:
     digest = hashlib.sha256(f"{_DECODER}\n".encode())
     if source.is_file():
         with source.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            hash_blocks(digest, file)
     else:
         for picture in sorted(_pictures(source)):
             facts = os.stat(picture.content)

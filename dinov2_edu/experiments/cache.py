@@ -25,21 +25,21 @@ def run(options: argparse.Namespace) -> None:
     features = [path for path in (folder / "features").glob("*") if OF_FEATURES.fullmatch(path.name)]
     if features:
         passing["features"] = features
-    recordings = [path for path in [folder / "recordings"] if path.is_dir()]
+    shown, recordings = dict(passing), recordings_folder()
+    if recordings.is_dir():
+        shown["recordings"] = [recordings]
     print(f"cache: {folder} (the variable DINOV2_EDU_CACHE names another)")
-    for name, paths in (passing | ({"recordings": recordings} if recordings else {})).items():
+    for name, paths in shown.items():
         print(f"  {name}: {sum(map(megabytes, paths)):,.1f} MB")
     if options.clear:
         for path in (path for paths in passing.values() for path in paths):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if passing or not recordings:
-        print(
-            "  " + ("it is empty" if not passing else "removed" if options.clear else "--clear removes them")
-        )
-    if recordings:
+    if passing or not shown:
+        print("  " + ("it is empty" if not shown else "removed" if options.clear else "--clear removes them"))
+    if "recordings" in shown:
         print(
             f"  recordings {'stay' if options.clear else 'excepted'}: only `python -m dinov2_edu recordings` makes "
-            f"them, with the official weights, in hours; to be rid of them delete {recordings_folder()}"
+            f"them, with the official weights, in hours; to be rid of them delete {recordings}"
         )
     weights = Path(torch.hub.get_dir(), "checkpoints")
     for path in sorted(weights.glob("dinov2_*.pth")):

@@ -53,7 +53,7 @@ IN_COMMANDS = (
     ("choose another cache_dir", "name another by --cache", "cache"),
     ('load_backbone("vits14")', "by python -m dinov2_edu features", ""),
     ("give heads=", "load it in Python, by load_backbone(..., heads=...)", ""),
-    ("raise batch_size, or koleo_weight=0", "start fewer", ""),
+    ("raise batch_size, or koleo_weight=0", "start fewer processes", ""),
 )
 """What an error advises in Python, the same to whoever typed a command, and the option that the command must have."""
 

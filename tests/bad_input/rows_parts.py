@@ -1,5 +1,8 @@
 """Rows for the parts and the ground: losses, schedules, the teacher, heads, masks, the backbone, crops, files."""
 
+import hashlib
+import io
+
 import torch
 from kinds import (
     BYTES,
@@ -509,6 +512,12 @@ for call in (files.local_path, files.last_name, files.write_whole):
     )
 refuses(
     files.write_whole, {"path": "x", "content": b""}, run=False, content=[(3, "^content: wanted .*, got 3")]
+)
+refuses(
+    files.hash_blocks,
+    {"digest": hashlib.sha256(), "file": io.BytesIO()},
+    run=False,
+    file=[("x", "^file: wanted .*, got 'x'"), (None, "got None"), (io.StringIO(), "^file: wanted ")],
 )
 refuses(
     files.hold_folder,
