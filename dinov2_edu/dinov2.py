@@ -1,14 +1,15 @@
 """DINOv2 in one file: how a vision transformer is pretrained on pictures without labels. Read it top to bottom.
 
-    python dinov2.py                             # CIFAR-10, fetched once; change any setting of `Config`: name=value
-    python dinov2.py data=my_pictures steps=500  # my_pictures/{train,test}/<class>/*.jpg
+    python dinov2.py                             # CIFAR-10, fetched into data/ once; any setting: name=value
+    python dinov2.py data=my_pictures steps=500  # my_pictures/{train,test}/<class>/*.jpg; ends with backbone.pth
 
 A student sees crops of a picture, some with patches masked. A teacher, the moving average of the student, sees the
 large crops whole. The student learns to say what the teacher says: of a picture, by its class token (DINO), and of
 each masked patch (iBOT), while KoLeo keeps the pictures of a batch apart. Labels are used at the end alone.
 
 Weights have the official names: the released ViT-S/14, B/14 and L/14 load into `ViT`. Losses and gradients are the
-official ones. Left out: several processes, half precision, stochastic depth, registers, SwiGLU.
+official ones. Left out: several processes, half precision, stochastic depth, registers, SwiGLU. Simpler: pictures are
+squares of `img_size` before they are cropped, colours change in one order, a step's pictures are drawn anew.
 Shapes: b pictures, n patches, t tokens (class token, patches), d width, h heads, k prototypes, m masked patches of
 a batch. Crops stand crop by crop: all first crops of the batch, then all second ones. Masks: True is masked.
 Sources: DINOv2 (arXiv 2304.07193), iBOT (2111.07832), DINO (2104.14294); facebookresearch/dinov2 @ b8931f7.
@@ -41,7 +42,7 @@ class Config:  # for small pictures on a CPU; last in a comment: what the publis
     init_std: float = 0.06  # of linear layers; a narrow network needs more; 0.02
     prototypes: int = 32  # a batch of 64 can use no more of them evenly; 131_072
     hidden: int = 256  # 2048
-    bottleneck: int = 64  # (of iBOT's head 256); 384
+    bottleneck: int = 64  # in iBOT's head 256; 384
     separate_heads: bool = True  # iBOT has a head of its own
     global_size: int = 32  # 224
     local_size: int = 16  # 98
@@ -62,7 +63,7 @@ class Config:  # for small pictures on a CPU; last in a comment: what the publis
     warmup: int = 60  # steps in which the learning rate climbs to its first; 100_000
     weight_decay: tuple = (0.04, 0.1)  # likewise; (0.04, 0.2)
     momentum: tuple = (0.9, 1.0)  # of the teacher, likewise; (0.994, 1.0)
-    patch_embed_lr: float = 0.2  # times the learning rate
+    patch_embed_lr_mult: float = 0.2  # times the learning rate
     freeze_last_layer: int = 0  # first steps, in which the prototypes rest; 1250
     clip: float = 3.0  # gradient norm of the backbone, and of each head
     seed: int = 0
@@ -146,6 +147,7 @@ class Head(nn.Module):
 class Network(nn.Module):  # the student is one, the teacher another
     def __init__(self, c):
         super().__init__()
+        assert c.targets in ("sinkhorn_knopp", "centering"), f"targets={c.targets}"
         self.c = c
         self.backbone = ViT(c)
         self.dino_head = Head(c)
@@ -169,9 +171,9 @@ def random_resized_crop(x, size, scale):
     """From each picture a box of its own, with a share `scale` of the area, perhaps mirrored: b 3 size size."""
     area, aspect = draw(x, *scale), draw(x, math.log(3 / 4), math.log(4 / 3)).exp()
     width, height = (part.sqrt().clamp(max=1) for part in (area * aspect, area / aspect))  # shares of sides
-    left, top = ((1 - side) * draw(x, -1, 1) for side in (width, height))  # box's middle from the picture's
-    mirror, zero = draw(x, -1, 1).sign(), torch.zeros_like(area)
-    boxes = torch.cat([mirror * width, zero, left, zero, height, top], dim=1).view(-1, 2, 3)  # b 2 3
+    right, down = ((1 - side) * draw(x, -1, 1) for side in (width, height))  # box's middle from the picture's
+    mirror, zero = 2 * draw(x, 0, 1).round() - 1, torch.zeros_like(area)  # -1 or 1
+    boxes = torch.cat([mirror * width, zero, right, zero, height, down], dim=1).view(-1, 2, 3)  # b 2 3
     grid = F.affine_grid(boxes, (len(x), 3, 2 * size, 2 * size), align_corners=False)  # b 2s 2s 2
     x = F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)  # b 3 2s 2s
     return F.avg_pool2d(x, 2).clamp(0, 1)  # cut twice as fine and averaged, against aliasing
@@ -205,10 +207,9 @@ def block_mask(asked, side):
         area, log_aspect = random.uniform(4, limit), random.uniform(math.log(0.3), -math.log(0.3))
         rows, cols = (round(math.sqrt(area * math.exp(sign * log_aspect))) for sign in (1, -1))
         top, left = (random.randint(0, max(0, side - length)) for length in (rows, cols))
-        block = mask[top : top + rows, left : left + cols]  # a view: filling it fills the mask
+        block = mask[top : top + rows, left : left + cols]  # a view: what it gets, the mask gets
         fits = rows < side and cols < side and 0 < (~block).sum() <= limit
-        if fits:
-            block.fill_(True)
+        block |= fits
         refused = 0 if fits else refused + 1
     return mask.flatten()  # n
 
@@ -223,17 +224,17 @@ def make_masks(n_crops, c):
 
 
 # ---- targets and losses ------------------------------------------------------------------------------------
-def sinkhorn_knopp(logits, temperature, rounds=3):
+def sinkhorn_knopp(logits, temperature, n_iterations=3):
     """Targets m k that use each prototype about equally; on logarithms, so that nothing overflows."""
     q = logits / temperature
-    for _ in range(rounds):
+    for _ in range(n_iterations):
         q = q - q.logsumexp(dim=0)  # every prototype has the same total
         q = q - q.logsumexp(dim=1, keepdim=True)  # every row is a distribution
     return q.exp()
 
 
 def cross_entropy(logits, targets, temperature):
-    return -(targets * F.log_softmax(logits / temperature, dim=-1)).sum(dim=-1)
+    return -(targets * F.log_softmax(logits / temperature, dim=-1)).sum(dim=-1)  # ... k -> ...
 
 
 def dino_loss(logits, targets, temperature):
@@ -252,20 +253,20 @@ def ibot_loss(logits, targets, masks, temperature):
 def koleo_loss(tokens, eps=1e-8):
     """Push each class token (b d) away from its nearest neighbour in the batch."""
     units = F.normalize(tokens, dim=-1, eps=eps)
-    nearest = (units @ units.T).detach().fill_diagonal_(-2).argmax(dim=1)
+    nearest = (units @ units.T).detach().fill_diagonal_(-2).argmax(dim=1)  # b
     return -torch.log(F.pairwise_distance(units, units[nearest], eps=eps) + eps).mean()
 
 
 @torch.no_grad()
 def teacher_targets(teacher, centers, global_crops, masks, temperature):
     """Targets for class tokens (2 b k) and masked patches (m k), and the centres (2 k) of the next step."""
-    cls_tokens, patch_tokens = teacher.backbone(global_crops)
+    cls_tokens, patch_tokens = teacher.backbone(global_crops)  # 2b d, 2b n d
     logits = teacher.heads[0](cls_tokens), teacher.heads[1](patch_tokens[masks])  # 2b k, m k
     if teacher.c.targets == "sinkhorn_knopp":
         targets = [sinkhorn_knopp(each, temperature) for each in logits]
     else:  # centering: less what the teacher says of every picture
         targets = [F.softmax((logits[i] - centers[i]) / temperature, dim=-1) for i in (0, 1)]
-        centers = centers.lerp(torch.stack([each.mean(dim=0) for each in logits]), 0.1)
+        centers = centers.lerp(torch.stack([each.sum(dim=0) / max(1, len(each)) for each in logits]), 0.1)
     return targets[0].unflatten(0, (2, -1)), targets[1], centers
 
 
@@ -273,9 +274,8 @@ def student_losses(student, cls_targets, patch_targets, globals_, locals_, masks
     """DINO on class tokens, iBOT on masked patches, KoLeo on class tokens before the head."""
     c, (dino_head, ibot_head) = student.c, student.heads
     cls_tokens, patch_tokens = student.backbone(globals_, masks)
-    local_tokens, _ = student.backbone(locals_)
-    cls_logits = dino_head(torch.cat([cls_tokens, local_tokens]))
-    cls_logits = cls_logits.unflatten(0, (2 + c.n_local, -1))  # v b k
+    local_tokens, _ = student.backbone(locals_)  # (n_local b) d
+    cls_logits = dino_head(torch.cat([cls_tokens, local_tokens])).unflatten(0, (2 + c.n_local, -1))  # v b k
     dino = dino_loss(cls_logits, cls_targets, c.student_temp)
     ibot = ibot_loss(ibot_head(patch_tokens[masks]), patch_targets, masks, c.student_temp)
     koleo = sum(koleo_loss(crop) for crop in cls_tokens.chunk(2))  # crop by crop
@@ -297,10 +297,10 @@ def schedules(step, c):
 
 def multipliers(name, step, c):
     """Factors of learning rate and weight decay: biases, norms and layer scales do not decay."""
-    rests = "last_layer" in name and step < c.freeze_last_layer
+    frozen = "last_layer" in name and step < c.freeze_last_layer
     decays = not (name.endswith("bias") or "norm" in name or "gamma" in name)
-    lr_multiplier = c.patch_embed_lr if "patch_embed" in name else 1.0
-    return 0.0 if rests else lr_multiplier, float(decays)
+    lr_multiplier = c.patch_embed_lr_mult if "patch_embed" in name else 1.0
+    return 0.0 if frozen else lr_multiplier, float(decays)
 
 
 def train_step(student, teacher, centers, optimizer, images, step):
@@ -344,11 +344,11 @@ def train(student, images):
 
 
 @torch.no_grad()
-def knn_accuracy(backbone, train, test, k=20, temperature=0.07):
+def knn_accuracy(backbone, labelled, test, k=20, temperature=0.07):
     """Share of test pictures whose k nearest training pictures vote for their label; both (bytes, labels)."""
-    chunks = [[backbone(normalize(x / 255))[0] for x in images.split(500)] for images, _ in (train, test)]
+    chunks = [[backbone(normalize(x / 255))[0] for x in images.split(500)] for images, _ in (labelled, test)]
     bank, tokens = (F.normalize(torch.cat(some), dim=-1) for some in chunks)  # N d
-    votes, n_right = F.one_hot(train[1]), 0
+    votes, n_right = F.one_hot(labelled[1]), 0  # N classes
     for rows, labels in zip(tokens.split(500), test[1].split(500), strict=True):
         cosines, nearest = (rows @ bank.T).topk(k)  # 500 k
         shares = ((cosines / temperature).exp()[..., None] * votes[nearest]).sum(dim=1)  # 500 classes
@@ -367,7 +367,7 @@ def read_pictures(c, split):
 
 
 if __name__ == "__main__":
-    changes = (argument.split("=") for argument in sys.argv[1:])
+    changes = (argument.split("=", 1) for argument in sys.argv[1:])
     c = Config(**{name: x if name in ("data", "targets") else ast.literal_eval(x) for name, x in changes})
     torch.manual_seed(c.seed)
     random.seed(c.seed)

@@ -52,7 +52,7 @@ TINY = Config(
     batch=8,
     steps=20,
     warmup=3,
-    patch_embed_lr=0.2,
+    patch_embed_lr_mult=0.2,
     freeze_last_layer=2,
 )
 
@@ -264,6 +264,49 @@ def test_losses_and_centres_are_those_of_the_package(targets, separate, n_local)
         torch.testing.assert_close(after, 0.9 * centers + 0.1 * means, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("targets", ["centering", "sinkhorn_knopp"])
+def test_a_batch_without_a_masked_patch_has_finite_losses_and_centres(targets):
+    c = replace(TINY, targets=targets)
+    student, (views, masks) = Network(c), drawn_batch(c)
+    before = torch.ones(2, c.prototypes)
+    losses, after = losses_of(student, copy.deepcopy(student), views, torch.zeros_like(masks), 0.05, before)
+    assert total(losses, c).isfinite() and after.isfinite().all()
+    kept = 0.9 if targets == "centering" else 1.0  # a mean of nothing is 0, as in the package
+    torch.testing.assert_close(after[1], kept * before[1])
+
+
+def test_targets_of_another_name_are_refused():
+    with pytest.raises(AssertionError, match=r"targets=sinkhorn$"):
+        Network(replace(TINY, targets="sinkhorn"))
+
+
+def test_a_network_begins_as_the_package_s_does():
+    """Each tensor has the spread that the package's has, whatever numbers were drawn."""
+    torch.manual_seed(0)
+    c = replace(TINY, width=96, prototypes=64, hidden=96, init_std=0.02)
+    vit = ViTConfig(
+        img_size=c.img_size,
+        patch_size=c.patch,
+        width=96,
+        depth=c.depth,
+        heads=c.heads,
+        layer_scale=1.0,
+        init_std=0.02,
+    )
+    config = TrainConfig(
+        vit=vit,
+        n_prototypes=64,
+        head_hidden=96,
+        head_bottleneck=c.bottleneck,
+        separate_heads=c.separate_heads,
+    )
+    ours, theirs = Network(c).state_dict(), build_state(config).student.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        spread, expected = (one[name].double().pow(2).mean().sqrt().item() for one in (ours, theirs))
+        assert spread == pytest.approx(expected, rel=0.35, abs=1e-9), name
+
+
 @pytest.mark.golden
 def test_centres_move_as_the_official_ones(golden):
     numbers = golden("losses.npz")
@@ -335,7 +378,7 @@ def test_schedules_are_those_of_the_package(changes):
 def test_multipliers_are_the_official_ones(golden):
     """The recorded ones have layer-wise decay, which the published recipe has not: it cancels within a layer."""
     numbers = golden("optim.npz")
-    c = replace(TINY, patch_embed_lr=numbers["config/patch_embed_lr_mult"].item(), freeze_last_layer=0)
+    c = replace(TINY, patch_embed_lr_mult=numbers["config/patch_embed_lr_mult"].item(), freeze_last_layer=0)
     lr = dict(zip(numbers["names"].tolist(), numbers["lr_multiplier"].tolist(), strict=True))
     for name, decay in zip(numbers["names"].tolist(), numbers["wd_multiplier"].tolist(), strict=True):
         assert dinov2.multipliers(name, 0, c)[1] == decay, name
@@ -378,7 +421,7 @@ def adamw_by_hand(student, teacher, batches, c):
         grads, centers = clipped_gradients(student, teacher, centers, views, masks, temperature)
         with torch.no_grad():
             for name, p in student.named_parameters():
-                own = rate * (c.patch_embed_lr if name.startswith("backbone.patch_embed.") else 1)
+                own = rate * (c.patch_embed_lr_mult if name.startswith("backbone.patch_embed.") else 1)
                 own = 0.0 if ".last_layer." in name and step < c.freeze_last_layer else own
                 first[name] = 0.9 * first[name] + 0.1 * grads[name]
                 second[name] = 0.999 * second[name] + 0.001 * grads[name] ** 2
@@ -518,6 +561,21 @@ def test_views_have_their_shapes_order_and_range(monkeypatch):
     for crops in dinov2.make_views(flat, c):  # all first crops, then all second ones
         seen = (crops * std[:, None, None] + mean[:, None, None]).mean((1, 2, 3)) * 255
         torch.testing.assert_close(seen.view(-1, 5), (torch.arange(5.0) * 50).expand(len(crops) // 5, 5))
+
+
+def test_each_kind_of_crop_has_its_own_chance_of_blur_and_the_second_alone_is_solarised(monkeypatch):
+    seen = []
+    monkeypatch.setattr(dinov2, "change_colors", lambda x, *chances: seen.append((len(x), *chances)) or x)
+    c = replace(TINY, n_local=3, blur=(0.1, 0.2, 0.3))
+    dinov2.make_views(torch.zeros(5, 3, 20, 20, dtype=torch.uint8), c)
+    assert seen == [(5, 0.1, 0.0), (5, 0.2, 0.2), (15, 0.3, 0.0)]
+
+
+def test_a_crop_is_cut_from_the_middle_of_every_draw(monkeypatch):
+    """A mirror of 0, once in millions of draws, would make a crop of one repeated column."""
+    monkeypatch.setattr(dinov2, "draw", lambda x, low, high: torch.full((len(x), 1, 1, 1), (low + high) / 2))
+    crops = dinov2.random_resized_crop(torch.rand(4, 3, 32, 32), 16, (0.2, 0.5))
+    assert crops.std(dim=3).min() > 0
 
 
 def test_without_local_crops_a_step_is_made_all_the_same():
@@ -669,7 +727,7 @@ def test_the_comments_quote_the_published_recipe():
         "targets": recipe.targets + "_knopp",
         "batch": recipe.batch_size,
         "warmup": recipe.warmup_steps,
-        "patch_embed_lr": recipe.patch_embed_multiplier,
+        "patch_embed_lr_mult": recipe.patch_embed_multiplier,
         "freeze_last_layer": recipe.freeze_last_layer_steps,
     }
     text = FILE.read_text().split("class Config", 1)[1].split("\n\n", 1)[0]
