@@ -9,7 +9,9 @@ import pytest
 import torch
 from tiny_training import TINY, draw
 
+from dinov2_edu.schedules import parameter_multipliers
 from dinov2_edu.training import build_state, compute_losses, train_step
+from dinov2_edu.training import state as state_module
 from dinov2_edu.training.config import TrainConfig
 
 CONFIG = replace(
@@ -24,6 +26,7 @@ CONFIG = replace(
     momentum=(0.8, 1.0),
     clip=0.05,  # below every module's norm, so that all are clipped
     freeze_last_layer_steps=1,
+    center_momentum=0.8,
     steps=4,
 )
 
@@ -56,7 +59,7 @@ class WrittenOut:
         losses = compute_losses(self.state, batch, self.state.schedules.teacher_temperature[step], generator)
         losses.total.backward()
         for name, logits in losses.teacher_logits.items():
-            centers[name] = 0.9 * centers[name] + 0.1 * logits.mean(dim=0)
+            centers[name] = 0.8 * centers[name] + 0.2 * logits.mean(dim=0)
         found = {n: w.grad.clone() for n, w in student.named_parameters()}
         for module in ("backbone.", "dino_head.", "ibot_head."):
             mine = [gradient for name, gradient in found.items() if name.startswith(module)]
@@ -88,9 +91,8 @@ class WrittenOut:
             averages[name].mul_(momentum).add_((1 - momentum) * weight)
 
 
-@pytest.fixture(scope="module")
-def two_steps():
-    """A run after each of two steps, and the same by hand.
+def stepped() -> list[tuple]:
+    """Two steps of a run: the student before each, then the run, and the same by hand.
 
     The second begins both times from the run's own weights: where a gradient is 0 but for rounding, as that of a
     key's bias, AdamW makes a whole step of the rounding.
@@ -106,14 +108,49 @@ def two_steps():
     return found
 
 
-def test_every_weight_is_where_adamw_takes_it(two_steps):
-    for step, (before, state, wanted) in enumerate(two_steps):
+@pytest.fixture(scope="module")
+def two_steps():
+    return stepped()
+
+
+def check_weights(steps: list[tuple]) -> None:
+    """Each tensor of the student lies where the written-out step puts it."""
+    for step, (before, state, wanted) in enumerate(steps):
         wanted = wanted.student.state_dict()
         for name, weight in state.student.state_dict().items():
             moved = (wanted[name] - before[name]).abs().max()
             assert (moved == 0) == ("last_layer" in name and step == 0), name
             difference = (weight - wanted[name]).abs().max()
             assert difference <= 1e-4 * moved + 1e-7, f"step {step}, {name}: {difference:.1e} of {moved:.1e}"
+
+
+def test_every_weight_is_where_adamw_takes_it(two_steps):
+    check_weights(two_steps)
+
+
+WRONG = {
+    "no weight decay": lambda name, lr, decay: (lr, 0.0),
+    "decay on biases and norms": lambda name, lr, decay: (lr, 1.0),
+    "no learning-rate multipliers": lambda name, lr, decay: (1.0, decay),
+    "no slower patch embedding": lambda name, lr, decay: (lr / 0.2 if "patch_embed" in name else lr, decay),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_written_out_adamw_sees_a_wrong_group(monkeypatch, wrong):
+    def multipliers(*arguments, **named):
+        right = parameter_multipliers(*arguments, **named)
+        return {name: WRONG[wrong](name, *pair) for name, pair in right.items()}
+
+    monkeypatch.setattr(state_module, "parameter_multipliers", multipliers)
+    with pytest.raises(AssertionError, match=r"step \d, .*: .* of "):
+        check_weights(stepped())
+
+
+def test_the_written_out_adamw_sees_gradients_that_are_not_clipped(monkeypatch):
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, norm: None)
+    with pytest.raises(AssertionError, match=r"step \d, .*: .* of "):
+        check_weights(stepped())
 
 
 def test_the_teacher_and_the_centres_follow(two_steps):
