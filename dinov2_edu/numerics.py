@@ -1,16 +1,17 @@
-"""What torch computes with: its own settings for the length of a call, the precision that suits a chip, a checksum."""
+"""What torch computes with: its settings for the length of a call, random streams, a chip's precision, a checksum."""
 
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
+from numbers import Integral
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import checked
+from dinov2_edu.door import checked, require
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -43,6 +44,27 @@ def torch_defaults() -> Iterator[None]:
             torch.set_default_dtype(torch.float32)
             settings.callback(torch.set_default_dtype, before)
         yield
+
+
+@checked
+def stream(purpose: str, *numbers: Any) -> torch.Generator:
+    """A generator that belongs to a purpose: the same words and numbers give the same draws, any others new ones.
+
+    Sums such as `seed + step` would meet again at another seed and step. A digest does not (torch's CPU generator
+    reads 32 bits of it, so two of a thousand steps share their draws once in ten thousand runs).
+
+    Args:
+        purpose: what is drawn, such as "step".
+        *numbers: which one, such as seed and step: whole numbers.
+
+    Raises:
+        ValueError: a number that is not whole.
+    """
+    for number in numbers:
+        whole = isinstance(number, Integral) and not isinstance(number, bool)
+        require(whole, f"the numbers of a stream must be whole, got {number!r}")
+    digest = hashlib.sha256(f"{purpose} {tuple(map(int, numbers))}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 @checked

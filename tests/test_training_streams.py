@@ -3,14 +3,16 @@
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from tiny_training import QUIET, TINY, byte_images
 
+from dinov2_edu.numerics import stream
 from dinov2_edu.training import FitOptions, build_state, draw_batch, fit, step_generator
 from dinov2_edu.training import step as step_module
 from dinov2_edu.training import streams as streams_module
-from dinov2_edu.training.streams import EpochOrder, stream
+from dinov2_edu.training.streams import EpochOrder
 from dinov2_edu.vit import block as block_module
 
 
@@ -79,3 +81,11 @@ def test_two_processes_draw_differently_and_share_one_order(monkeypatch, step):
 
 def test_the_largest_seed_can_be_drawn_from():
     step_generator(replace(TINY, seed=2**32 - 1), TINY.steps - 1)
+
+
+def test_a_stream_reads_a_number_by_its_value():
+    assert stream("step", np.int64(3)).initial_seed() == stream("step", 3).initial_seed()
+    assert stream("step", 3).initial_seed() != stream("step", 3, 0).initial_seed()
+    for number in (3.0, True, "3", None):
+        with pytest.raises(ValueError, match=rf"numbers of a stream must be whole, got {number!r}"):
+            stream("step", number)

@@ -16,8 +16,8 @@ from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.experiments.evaluation import quiet_features
 from dinov2_edu.files import write_whole
+from dinov2_edu.numerics import stream
 from dinov2_edu.probe import Classifier, fine_tune, logistic_probe
-from dinov2_edu.training.streams import stream
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import load_backbone
 

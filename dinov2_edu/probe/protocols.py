@@ -14,7 +14,7 @@ from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract_features
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures, as_pictures
-from dinov2_edu.numerics import best_precision, torch_defaults
+from dinov2_edu.numerics import best_precision, stream, torch_defaults
 from dinov2_edu.pictures import OR_SKIP, PictureError
 from dinov2_edu.probe.checks import check_pair
 from dinov2_edu.probe.knn import knn_predict
@@ -163,7 +163,7 @@ def _linear(
     chosen_on, asked = (extract_features(model, one, **extraction) for one in (train.subset(held), test))
     learn = train.subset(kept)
     check_pair(torch.zeros(len(learn), 1), learn.known_labels, asked.linear_eval, asked.known_labels)
-    generator = torch.Generator().manual_seed(0)
+    generator = stream("linear evaluation")
     grid = LinearGrid(model.config.width, int(train.known_labels.max()) + 1, generator)
     options, size = extraction["options"], extraction["preprocessing"].size
     device = model.pos_embed.device

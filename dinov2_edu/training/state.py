@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from dinov2_edu.door import checked, require
 from dinov2_edu.ema import make_teacher
-from dinov2_edu.numerics import best_precision, torch_defaults
+from dinov2_edu.numerics import best_precision, stream, torch_defaults
 from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_multipliers
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.network import Network
 from dinov2_edu.training.processes import is_distributed
-from dinov2_edu.training.streams import stream
 
 
 class Schedules:

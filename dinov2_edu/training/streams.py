@@ -1,28 +1,13 @@
-"""Random streams: a generator for each purpose, seed, step and process, so that no two of them share numbers."""
-
-import hashlib
+"""What a run draws at a step: one generator for each step and process, and the order of the images."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from dinov2_edu.door import check_at_least, checked
+from dinov2_edu.numerics import stream
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.processes import rank, world_size
-
-
-def stream(purpose: str, *numbers: int) -> torch.Generator:
-    """A generator that belongs to a purpose: the same words and numbers give the same draws, any others new ones.
-
-    Sums such as `seed + step` would meet again at another seed and step. A digest does not (torch's CPU generator
-    reads 32 bits of it, so two of a thousand steps share their draws once in ten thousand runs).
-
-    Args:
-        purpose: what is drawn, such as "step".
-        *numbers: which one, such as seed and step.
-    """
-    digest = hashlib.sha256(f"{purpose} {numbers}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 @checked

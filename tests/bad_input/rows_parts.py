@@ -501,6 +501,7 @@ refuses(
     device=[(None, "^device: wanted a torch.device or a string, got None"), (0, "got 0")],
 )
 
+refuses(numerics.stream, {"purpose": "crops"}, purpose=text())
 refuses(palette.role_colour, {"name": "teacher"}, name=text())
 for call in (files.local_path, files.last_name, files.write_whole):
     more = {"content": b""} if call is files.write_whole else {}
