@@ -15,10 +15,10 @@ import torch
 from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.own import baselines
 from dinov2_edu.experiments.own_run import own_run
 from dinov2_edu.experiments.recipes import default_recipe
 from dinov2_edu.files import write_whole
-from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.schedules import scaled_lr
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.diagnosis import diagnose
@@ -89,19 +89,14 @@ def record(path: Path = RECORD) -> None:
     if path.is_file():
         content = json.loads(path.read_text("utf-8"))
     else:
-        rows = [part.images.flatten(1).float() - 128 for part in (train, test)]
-        untrained = build_state(variants()["as chosen"]).teacher.backbone
-        baselines = {
-            "raw pixels": knn_accuracy(rows[0], train.labels, rows[1], test.labels),
-            "random weights": knn_evaluator(train, test)(untrained),
-        }
+        controls = baselines((train, test), variants()["as chosen"])
         content = {
             "data": train.name,
             "judged_on": test.name,
             "steps": STEPS,
             "device": platform.machine(),
             "torch": torch.__version__,
-            "baselines": {name: round(value, 4) for name, value in baselines.items()},
+            "baselines": {name: round(value, 4) for name, value in controls.items()},
             "runs": {},
         }
     for seed in SEEDS:
