@@ -6,6 +6,7 @@ Of whole pictures by their class token, and of places by their patch token.
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from dinov2_edu.data import ImageSet
 from dinov2_edu.data.mosaics import Mosaics
@@ -21,6 +22,13 @@ def quiet_features(backbone: VisionTransformer, *sets: ImageSet, precision: str 
     preprocessing = Preprocessing(size=sets[-1].images.shape[-1])
     options = ExtractOptions(progress=False, precision=precision)
     return [extract_features(backbone, one, preprocessing=preprocessing, options=options) for one in sets]
+
+
+def pixel_rows(*sets: ImageSet) -> list[Tensor]:
+    """What "raw pixels" are in every table: numbers of 0 to 1, less the mean picture of the first set, a row each."""
+    rows = [one.images.flatten(1).float() / 255 for one in sets]
+    mean = rows[0].mean(dim=0)
+    return [one - mean for one in rows]
 
 
 @checked

@@ -21,7 +21,7 @@ from dinov2_edu.data.own import (
 )
 from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
-from dinov2_edu.experiments.evaluation import knn_evaluator
+from dinov2_edu.experiments.evaluation import knn_evaluator, pixel_rows
 from dinov2_edu.experiments.own_run import OwnRun, own_run, own_side
 from dinov2_edu.features.sources import FilePictures
 from dinov2_edu.probe import knn_accuracy
@@ -91,8 +91,7 @@ def say_list(title: str, lines: Iterable[str]) -> None:
 def baselines(sets: tuple[ImageSet, ImageSet], config: TrainConfig) -> dict[str, float]:
     """k-NN accuracy, 0 to 1, of raw pixels less the mean picture, and of the run's network before its first step."""
     known, asked = sets
-    rows = [part.images.flatten(1).float() for part in sets]
-    rows = [one - rows[0].mean(dim=0) for one in rows]
+    rows = pixel_rows(*sets)
     untrained: Network = build_state(config).teacher
     return {
         "raw pixels": knn_accuracy(rows[0], known.labels, rows[1], asked.labels),

@@ -12,7 +12,7 @@ import torch
 
 from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.experiments.commands import say
-from dinov2_edu.experiments.evaluation import quiet_features
+from dinov2_edu.experiments.evaluation import pixel_rows, quiet_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
 from dinov2_edu.training.checkpoint import load_checkpoint
 from dinov2_edu.training.folder import CHECKPOINT
@@ -37,8 +37,7 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
     """
     grid: tuple[float, ...] = C_GRID
     if backbone is None:
-        pixels = [part.images.flatten(1).float() / 255 for part in (train, test)]
-        sets, grid = {"": [rows - pixels[0].mean(dim=0) for rows in pixels]}, C_GRID_PIXELS
+        sets, grid = {"": pixel_rows(train, test)}, C_GRID_PIXELS
     else:
         found = quiet_features(backbone, train, test)
         sets = {"": [part.cls for part in found], "_all": [part.linear_eval for part in found]}
