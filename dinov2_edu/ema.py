@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dinov2_edu.door import check_probability, checked, describe, require
+from dinov2_edu.checks import check_probability, checked, describe, require
 
 
 @checked

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import filelock
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 
 _LEFTOVER_AGE = 600.0  # seconds without a write after which an unfinished file has no writer any more
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.door import check_at_least, checked, describe, require
+from dinov2_edu.checks import check_at_least, checked, describe, require
 from dinov2_edu.shapes import Logits
 
 

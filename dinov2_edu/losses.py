@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.door import (
+from dinov2_edu.checks import (
     check_above_zero,
     check_at_least,
     check_probability,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import dinov2_edu
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.exercises import examine, find_exercise
 
 SEED = 0

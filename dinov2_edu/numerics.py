@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 

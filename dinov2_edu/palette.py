@@ -7,7 +7,7 @@ both), and colour never stands alone: a label, a pattern or a shape says the sam
 
 from itertools import pairwise
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 
 PALETTE = {
     "student": "#1b7fe0",

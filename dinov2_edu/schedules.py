@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from torch import nn
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 
 FIRST_LAYER = ("patch_embed", "cls_token", "pos_embed", "mask_token", "register_tokens")
 """Parts of the backbone that make its input tokens; layer-wise decay counts them as layer 0."""

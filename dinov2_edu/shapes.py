@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.checks import describe, require
 
 Images = Float[Tensor, "b c height width"]
 ByteImages = UInt8[Tensor, "b c height width"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import dinov2_edu.door  # noqa: F401 (before the hook: what checks is not itself checked at every call)
+import dinov2_edu.checks  # noqa: F401 (before the hook: what checks is not itself checked at every call)
 
 # The tests' tensors are tiny: a second thread brings nothing, and on a busy machine threads wait for each other.
 torch.set_num_threads(1)

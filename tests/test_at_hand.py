@@ -222,7 +222,7 @@ def test_the_chapters_that_show_recordings_are_made_anew_with_them(server):
     root = Path(__file__).parents[1] / "notebooks"
     path = recordings_folder() / MANIFEST
     codes = {path.stem: python_of(json.loads(path.read_text("utf-8"))) for path in root.glob("*.ipynb")}
-    showing = {name for name, code in codes.items() if "experiments.recorded_rows import" in code}
+    showing = {name for name, code in codes.items() if "experiments.recordings_rows import" in code}
     assert showing >= {"03_vit", "08_cifar10_probe", "09_features"}
     path.parent.mkdir(parents=True)
     path.write_text("one")

@@ -34,10 +34,10 @@ from dinov2_edu.data import (
     cache_dir,
     cifar,
     cifar10_or_patterns,
+    class_folders,
     load_cifar10,
     patterns,
     patterns10,
-    picture_files,
     pictures,
     sample_image,
     store,
@@ -305,7 +305,7 @@ def test_pictures_load_sorted_by_class_from_every_layout(source, tmp_path, monke
 def test_the_second_load_decodes_nothing(source, tmp_path, monkeypatch):
     archive = pack(source, tmp_path / "a.tar.xz")
     load_cifar10("train", root=archive)
-    monkeypatch.setattr(picture_files, "_decode", lambda picture: pytest.fail("decoded again"))
+    monkeypatch.setattr(class_folders, "_decode", lambda picture: pytest.fail("decoded again"))
     monkeypatch.setattr(store, "write_whole", lambda *_: pytest.fail("wrote again"))
     assert_is_stand_in(load_cifar10("train", root=archive), "train")
     assert_is_stand_in(load_cifar10("test", root=archive), "test")
@@ -353,7 +353,7 @@ def test_a_cache_that_cannot_be_written_is_read(source, monkeypatch):
 
     for door in ("write_whole", "save"):
         monkeypatch.setattr(store, door, refuse)
-    monkeypatch.setattr(picture_files, "_decode", lambda picture: pytest.fail("decoded again"))
+    monkeypatch.setattr(class_folders, "_decode", lambda picture: pytest.fail("decoded again"))
     assert_is_stand_in(load_cifar10("test", root=source), "test")
 
 

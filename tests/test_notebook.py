@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dinov2_edu import dinov2
-from dinov2_edu.door import describe
+from dinov2_edu.checks import describe
 from dinov2_edu.exercises import Exercise, examine, find_exercise
 from dinov2_edu.exercises.compare import difference
 from dinov2_edu.notebook import check, setup, show_source, show_step, show_table

@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, features
 
 from dinov2_edu import crops, plots
-from dinov2_edu.data import load_cifar10, picture_files
+from dinov2_edu.data import class_folders, load_cifar10
 from dinov2_edu.features.sources import as_pictures
 from dinov2_edu.pictures import (
     PictureError,
@@ -615,15 +615,15 @@ def of_folder(path: Path) -> np.ndarray:
 def of_class_folders(path: Path) -> np.ndarray:
     """The reader of CIFAR-10's layout, from a folder of its own."""
     root = path.parent.parent / "layout"
-    for split in picture_files.SPLITS:
-        for name in picture_files_names():
+    for split in class_folders.SPLITS:
+        for name in class_folders_names():
             place = root / split / name
             place.mkdir(parents=True)
             (place / "0.png").write_bytes(path.read_bytes())
     return load_cifar10("test", root=root).images[0].permute(1, 2, 0).numpy()
 
 
-def picture_files_names() -> tuple[str, ...]:
+def class_folders_names() -> tuple[str, ...]:
     return (
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
     )  # fmt: skip

@@ -31,7 +31,7 @@ TABLE = {  # what: (default, published), as in ssl_default_config.yaml and vitg1
     "prototypes": (65_536, 131_072),
     "bottlenecks": ((256, 256), (384, 256)),
     "hidden width of the heads": (2048, 2048),
-    "targets": ("centering", "sinkhorn"),
+    "targets": ("centering", "sinkhorn_knopp"),
     "global crops": ((2, 224, (0.32, 1.0)), (2, 224, (0.32, 1.0))),
     "local crops": ((8, 96, (0.05, 0.32)), (8, 98, (0.05, 0.32))),
     "blur": ((0.0, 0.9, 0.5), (0.0, 0.9, 0.5)),
@@ -155,7 +155,7 @@ def test_the_page_has_every_number():
             "local crops": f"{config.crops.local_size} pixels",
             "patch size": f"{config.vit.patch_size}",
             "heads": "one for DINO, one for iBOT" if config.separate_heads else "one, shared",
-            "targets": {"sinkhorn": "Sinkhorn-Knopp"}.get(config.targets, config.targets),
+            "targets": {"sinkhorn_knopp": "Sinkhorn-Knopp"}.get(config.targets, config.targets),
         }
         for what, words in wanted.items():
             assert said[what][column] == words

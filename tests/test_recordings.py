@@ -18,8 +18,8 @@ from tiny_recordings import SIZES, tiny_server
 
 import dinov2_edu
 from dinov2_edu.data import SAMPLE_SQUARES, load_cifar10, sample_square
-from dinov2_edu.experiments import commands, parsers, recorded_items, recordings
-from dinov2_edu.experiments.recorded_rows import (
+from dinov2_edu.experiments import commands, parsers, recordings, recordings_items
+from dinov2_edu.experiments.recordings_rows import (
     UNRECORDED_STUDY,
     accuracy_rows,
     labelled_sets,
@@ -200,9 +200,9 @@ def test_components_are_the_fewest_that_lose_no_tenth_of_a_point(recorded, monke
     model, train, test = load_backbone("vits14"), load_cifar10("train"), load_cifar10("test")
     kept = {}
     for name, dimensions, lost in (("any", (2, 9), 1.0), ("none", (2, 9), -1.0), ("plenty", (40, 50), -1.0)):
-        monkeypatch.setattr(recorded_items, "CIFAR_DIMENSIONS", dimensions)
-        monkeypatch.setattr(recorded_items, "MOST_LOST", lost)
-        kept[name] = recorded_items.cifar10_item(model, train, test, None)[1]["dimensions"][0]
+        monkeypatch.setattr(recordings_items, "CIFAR_DIMENSIONS", dimensions)
+        monkeypatch.setattr(recordings_items, "MOST_LOST", lost)
+        kept[name] = recordings_items.cifar10_item(model, train, test, None)[1]["dimensions"][0]
     assert kept == {"any": 2, "none": 9, "plenty": 16}
 
 
@@ -210,7 +210,7 @@ def test_full_size_recordings_stay_below_twelve_megabytes():
     """Counted from the shapes: official widths, all pictures, the most components that are ever kept."""
     total = 0
     for width, heads, registers in ((384, 6, 0), (384, 6, 4), (1024, 16, 0)):
-        places, kept = 4 * 4, recorded_items.PATCH_DIMENSIONS
+        places, kept = 4 * 4, recordings_items.PATCH_DIMENSIONS
         total += (
             places * 256 * kept + 4 * kept * width * 2 + 4 * (width + kept) * 4
         )  # codes, basis, mean, scale
@@ -218,7 +218,7 @@ def test_full_size_recordings_stay_below_twelve_megabytes():
         total += places * (
             2 * 256 * 4 + heads * (257 + registers) * 2 + heads * 4
         )  # lengths, attention, evenness
-    kept = max(recorded_items.CIFAR_DIMENSIONS)
+    kept = max(recordings_items.CIFAR_DIMENSIONS)
     total += 60_000 * (kept + 1) + kept * (384 * 2 + 4) + 384 * 4
     room_for_study_and_headers = 50_000
     assert 9_000_000 < total + room_for_study_and_headers < recordings.MOST_BYTES == 12_000_000

@@ -67,7 +67,7 @@ def test_two_processes_on_halves_equal_one_on_the_whole(tmp_path, monkeypatch):
     script.write_text(TWO)
     batches = {
         targets: [draw(without_warm_up(targets), step)[0] for step in range(3)]
-        for targets in ("centering", "sinkhorn")
+        for targets in ("centering", "sinkhorn_knopp")
     }
     torch.save(batches, given)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

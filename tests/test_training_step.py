@@ -39,7 +39,7 @@ def step_config(numbers: dict[str, np.ndarray], vit: ViTConfig) -> TrainConfig:
         head_hidden=len(numbers[f"{head}.mlp.0.weight"]),
         head_bottleneck=len(numbers[f"{head}.mlp.4.weight"]),
         separate_heads=bool(value("separate_head")),
-        targets="sinkhorn" if value("sinkhorn") else "centering",
+        targets="sinkhorn_knopp" if value("sinkhorn") else "centering",
         koleo_weight=value("koleo_weight"),
         student_temperature=value("student_temp"),
         batch_size=len(numbers["global_crops"]) // 2,
@@ -144,7 +144,7 @@ def test_make_targets_names_three_methods():
     torch.testing.assert_close(
         make_targets(logits, center, 0.1, "centering"), ((logits - center) / 0.1).softmax(-1)
     )
-    torch.testing.assert_close(make_targets(logits, None, 0.1, "sinkhorn"), sinkhorn_knopp(logits, 0.1))
+    torch.testing.assert_close(make_targets(logits, None, 0.1, "sinkhorn_knopp"), sinkhorn_knopp(logits, 0.1))
 
 
 @pytest.mark.parametrize("weight", ["dino_weight", "ibot_weight", "koleo_weight"])
@@ -198,7 +198,7 @@ def test_the_temperature_rises_as_in_the_official_schedule():
         np.testing.assert_allclose(build_state(config).schedules.teacher_temperature, official, rtol=1e-12)
 
 
-@pytest.mark.parametrize("targets", ["centering", "sinkhorn", "none"])
+@pytest.mark.parametrize("targets", ["centering", "sinkhorn_knopp", "none"])
 def test_centres_are_kept_for_centering_alone(targets):
     state = build_state(replace(TINY, targets=targets))
     record = train_step(state, *draw(TINY))

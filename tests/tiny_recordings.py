@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dinov2_edu.data import cifar, patterns10
-from dinov2_edu.experiments import recorded_items
+from dinov2_edu.experiments import recordings_items
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights import WEIGHTS
 from tools import rehearse
@@ -42,7 +42,7 @@ def tiny_server(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[dict[str, b
     patch.setenv("TORCH_HOME", str(folder / "torch"))
     patch.setenv("DINOV2_EDU_CACHE", str(folder / "cache"))
     patch.setattr(torch.hub, "_hub_dir", None)
-    patch.setattr(recorded_items, "STUDY_SIZES", (28,))
+    patch.setattr(recordings_items, "STUDY_SIZES", (28,))
     for name, config in SIZES.items():
         patch.setitem(WEIGHTS, name, replace(WEIGHTS[name], config=config))
     files = {urlsplit(WEIGHTS[name].file.url).path: weights_file(config) for name, config in SIZES.items()}

@@ -11,7 +11,7 @@ from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 
-from dinov2_edu.data import DataUnavailable, cifar, offline, picture_files
+from dinov2_edu.data import DataUnavailable, cifar, class_folders, offline
 from dinov2_edu.data.remote import mirrored
 from dinov2_edu.features.recordings import MANIFEST, recordings_folder
 from dinov2_edu.files import hash_blocks, local_path
@@ -89,11 +89,11 @@ def _cifar10(network: bool) -> str:
     if named := os.environ.get("DINOV2_EDU_CIFAR10"):
         path = local_path(named)
         try:
-            source = picture_files.find_source(path)
+            source = class_folders.find_source(path)
         except DataUnavailable:
             return f"{path}"
         if source.is_dir():  # which is no newer when a picture deep in it is
-            return f"{path} {picture_files.fingerprint(source)}"
+            return f"{path} {class_folders.fingerprint(source)}"
         facts = source.stat()
         return f"{path} {facts.st_size, facts.st_mtime_ns}"
     file = mirrored(cifar.PUBLISHED)

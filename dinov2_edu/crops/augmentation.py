@@ -8,10 +8,10 @@ Source: dinov2/data/augmentations.py @ b8931f7, DataAugmentationDINO.
 
 import torch
 
+from dinov2_edu.checks import check_one_of, checked
 from dinov2_edu.crops.blur import blur_chosen
 from dinov2_edu.crops.colours import brightness_, column, contrast_, hue_, saturation_
 from dinov2_edu.crops.config import JITTER_STRENGTHS, SOLARIZE_THRESHOLD, CropConfig
-from dinov2_edu.door import check_one_of, checked
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Images, check_pixels
 

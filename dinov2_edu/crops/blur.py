@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.crops.colours import Factors
 from dinov2_edu.crops.config import check_kernel
-from dinov2_edu.door import checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Images, can_look, check_pixels
 

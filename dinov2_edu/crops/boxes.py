@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dinov2_edu.door import check_at_least, check_range, checked, require
+from dinov2_edu.checks import check_at_least, check_range, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import can_look
 

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.crops.config import SOLARIZE_THRESHOLD, check_statistics
-from dinov2_edu.door import checked, require
 from dinov2_edu.shapes import Images, can_look, check_float_images, check_pixels
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dinov2_edu.door import check_at_least, check_probability, check_range, checked, require
+from dinov2_edu.checks import check_at_least, check_probability, check_range, checked, require
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 
 JITTER_STRENGTHS = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dinov2_edu.checks import checked, describe, require
 from dinov2_edu.crops.augmentation import augment_
 from dinov2_edu.crops.boxes import sample_boxes
 from dinov2_edu.crops.colours import normalize_
 from dinov2_edu.crops.config import CropConfig
 from dinov2_edu.crops.resizing import crop_views
-from dinov2_edu.door import checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.pictures import Picture, read_tensor
 from dinov2_edu.shapes import ByteImages, check_images

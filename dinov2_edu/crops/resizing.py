@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from dinov2_edu.checks import check_one_of, checked, require
 from dinov2_edu.crops.config import check_size
-from dinov2_edu.door import check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Boxes, can_look, check_pixels
 

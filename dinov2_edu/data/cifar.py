@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data.archives import members
+from dinov2_edu.data.class_folders import SPLITS, find_source, read_picture_files
 from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.imageset import DataUnavailable, ImageSet, even_rows
 from dinov2_edu.data.patterns import patterns10
-from dinov2_edu.data.picture_files import SPLITS, find_source, read_picture_files
 from dinov2_edu.data.remote import RemoteFile, cache_dir, mirrored, shown
 from dinov2_edu.data.store import Split, keep_splits, kept_split
-from dinov2_edu.door import checked, require
 from dinov2_edu.files import local_path
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

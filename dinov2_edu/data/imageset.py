@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dinov2_edu.door import check_at_least, checked, describe, require
+from dinov2_edu.checks import check_at_least, checked, describe, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, Labels, check_images
 

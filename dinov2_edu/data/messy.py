@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, resize
 
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.pictures import read_tensor
 from dinov2_edu.shapes import ByteImages

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.data.patterns import patterns10
-from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.shapes import ByteImages
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.files import hash_blocks, last_name, local_path
 from dinov2_edu.pictures import (
     OR_SKIP,

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 
 _CHUNK = 500  # pictures drawn at once: keeps memory small and a shorter set the beginning of a longer one

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.files import local_path
 
 _SWITCH = {"": False, "0": False, "false": False, "no": False, "off": False}

@@ -7,9 +7,9 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.data.imageset import ImageSet
 from dinov2_edu.data.patterns import PATTERN_CLASSES, patterns10
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages
 

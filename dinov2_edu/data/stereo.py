@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dinov2_edu.data.imageset import DataUnavailable
-from dinov2_edu.data.pictures import SAMPLE_IMAGES, sample_image
+from dinov2_edu.data.sample_photos import SAMPLE_IMAGES, sample_image
 from dinov2_edu.pictures import PictureError, read_rgb
 
 FOCAL_LENGTH = 994.978

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data.imageset import ImageSet
-from dinov2_edu.data.pictures import sample_image
-from dinov2_edu.door import checked, require
+from dinov2_edu.data.sample_photos import sample_image
 from dinov2_edu.files import local_path
 
 _ORIENTATION = 0x0112  # the EXIF tag of how the camera was held

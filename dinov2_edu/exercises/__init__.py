@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dinov2_edu.door import checked, describe, require
+from dinov2_edu.checks import checked, describe, require
 from dinov2_edu.exercises.compare import difference
 
 N_DRAWS = 4

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import describe
+from dinov2_edu.checks import describe
 
 
 def difference(theirs: Any, wanted: Any, *, tolerance: float, place: str = "the result") -> str:

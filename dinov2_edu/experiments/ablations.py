@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data import ImageSet, patterns10
-from dinov2_edu.door import checked, require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator, quiet_features
 from dinov2_edu.experiments.presets import patterns10_run, with_steps

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import DataUnavailable, Scenes, drawn_scenes, load_cifar10, mosaic_scenes, patterns10
 from dinov2_edu.data.cifar import cifar10_at_hand
-from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import backbone_of, device_of

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.data import ImageSet
 from dinov2_edu.data.mosaics import Mosaics
-from dinov2_edu.door import check_at_least, checked
 from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract_features, patch_tokens
 from dinov2_edu.numerics import stream, torch_defaults
 from dinov2_edu.probe import knn_accuracy

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.vit import VisionTransformer
 from dinov2_edu.weights import load_backbone, save_official, save_onnx, save_timm, save_transformers

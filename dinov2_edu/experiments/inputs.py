@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import cache_dir, cifar10_or_patterns
 from dinov2_edu.data.imageset import even_rows
-from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.own import labelled_halves, say_list
 from dinov2_edu.features import OFFICIAL_EVAL, ExtractOptions

@@ -15,10 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dinov2_edu.checks import checked
 from dinov2_edu.data import DataUnavailable, ImageSet, cache_dir, load_cifar10
 from dinov2_edu.data.cifar import cifar10_at_hand
 from dinov2_edu.data.imageset import even_rows
-from dinov2_edu.door import checked
 from dinov2_edu.experiments import page_weights
 from dinov2_edu.experiments.page_weights import page_random_backbone
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import ImageSet
 from dinov2_edu.data.imageset import even_rows
 from dinov2_edu.data.own import (
@@ -19,7 +20,6 @@ from dinov2_edu.data.own import (
     look_over,
     read_own,
 )
-from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator, pixel_rows
 from dinov2_edu.experiments.own_run import OwnRun, own_run, own_side

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.crops import small_image_crops
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import BOOK_VIT
 
@@ -126,7 +126,7 @@ def _config(side: int, batch: int, steps: int) -> TrainConfig:
         n_prototypes=2 * batch,
         head_hidden=256,
         head_bottleneck=64,
-        targets="sinkhorn",
+        targets="sinkhorn_knopp",
         ibot_weight=0.3,
         koleo_weight=0.02,
         lr=(2.5e-3 if long else 3e-3, 1e-5),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dinov2_edu.door import check_at_least, checked
+from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.crops import small_image_crops
-from dinov2_edu.door import checked, require
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import BOOK_VIT, ViTConfig
 
@@ -25,7 +25,7 @@ def patterns10_run() -> TrainConfig:
         n_prototypes=32,
         head_hidden=256,
         head_bottleneck=64,
-        targets="sinkhorn",
+        targets="sinkhorn_knopp",
         lr=(3e-3, 1e-5),
         warmup_steps=60,
         weight_decay=(0.04, 0.1),
@@ -61,7 +61,7 @@ def cifar10_run() -> TrainConfig:
         n_prototypes=256,
         head_hidden=256,
         head_bottleneck=64,
-        targets="sinkhorn",
+        targets="sinkhorn_knopp",
         ibot_weight=0.3,
         koleo_weight=0.02,
         lr=(2.5e-3, 1e-5),

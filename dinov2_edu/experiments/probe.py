@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.inputs import (
     backbone_of,

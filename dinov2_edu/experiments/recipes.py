@@ -9,8 +9,8 @@ and table 16.
 
 from dataclasses import replace
 
+from dinov2_edu.checks import checked
 from dinov2_edu.crops import official_code_crops
-from dinov2_edu.door import checked
 from dinov2_edu.schedules import scaled_lr
 from dinov2_edu.training import TrainConfig
 from dinov2_edu.vit import ViTConfig
@@ -73,7 +73,7 @@ def published_recipe(batch_size: int = 3072) -> TrainConfig:
         head_bottleneck=384,
         ibot_bottleneck=256,
         separate_heads=True,
-        targets="sinkhorn",
+        targets="sinkhorn_knopp",
         momentum=(0.994, 1.0),
         lr=(scaled_lr(0.0002, batch_size), 1e-6),
         warmup_steps=80 * EPOCH,

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from dinov2_edu import __version__
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import device_of

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.experiments.provenance import machine_words
 from dinov2_edu.experiments.record import TASKS
 from dinov2_edu.files import local_path

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 import dinov2_edu
+from dinov2_edu.checks import require
 from dinov2_edu.data import DataUnavailable, ImageSet, cache_dir, load_cifar10
 from dinov2_edu.data.remote import mirrored
-from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.inputs import device_of
 from dinov2_edu.experiments.parsers import RECORDING_NAMES
-from dinov2_edu.experiments.recorded_items import Item, cifar10_item, photos_item, study_item
+from dinov2_edu.experiments.recordings_items import Item, cifar10_item, photos_item, study_item
 from dinov2_edu.features.recordings import (
     FORMAT,
     MANIFEST,

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data import ImageSet, patterns10
 from dinov2_edu.data.mosaics import pattern_mosaics
-from dinov2_edu.door import checked, require
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import dense_evaluator, knn_evaluator
 from dinov2_edu.experiments.presets import patterns10_run

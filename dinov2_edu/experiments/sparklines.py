@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from tqdm import tqdm
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.training.state import TrainState
 
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.features import (
     CIFAR_MEAN,
     CIFAR_STD,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import ImageSet, load_cifar10, patterns10
-from dinov2_edu.door import require
 from dinov2_edu.experiments.commands import INTERRUPTED, say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import device_of

@@ -1,6 +1,6 @@
 """Features in a twelfth of their bytes: 128 principal components of 384 numbers, each a whole number of 8 bits.
 
-What that costs is for whoever records to measure; `experiments.recorded_items` does, and writes it beside the numbers.
+What that costs is for whoever records to measure; `experiments.recordings_items` does, and writes it beside them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.features.principal import principal_directions
 from dinov2_edu.numerics import torch_defaults
 

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.data import ImageSet
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.job import Job
 from dinov2_edu.features.preprocessing import WHOLE_PICTURE, Preprocessing

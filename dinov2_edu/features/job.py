@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.features.cache import FeatureCache
 from dinov2_edu.features.preprocessing import Preprocessing
 from dinov2_edu.features.runner import Runner

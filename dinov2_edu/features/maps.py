@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dinov2_edu.door import checked, describe, require
+from dinov2_edu.checks import checked, describe, require
 from dinov2_edu.features.principal import principal_directions
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import check_float_images

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, unfold
 
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.crops import normalize, resize
-from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import (
     IMAGENET_MEAN,

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.crops import normalize, resize_matrix
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, check_images
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.features.eight_bits import EightBits
 from dinov2_edu.features.recordings import Recording, RecordingRefused, read_recording
 

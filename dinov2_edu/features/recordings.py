@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import dinov2_edu
+from dinov2_edu.checks import checked
 from dinov2_edu.data import cache_dir
 from dinov2_edu.data.remote import mirrored, shown
-from dinov2_edu.door import checked
 from dinov2_edu.files import local_path
 from dinov2_edu.weights import WEIGHTS
 

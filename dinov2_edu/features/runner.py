@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.shapes import Images
 from dinov2_edu.vit import VisionTransformer
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import describe, require
 from dinov2_edu.data import ImageSet
-from dinov2_edu.door import describe, require
 from dinov2_edu.files import last_name, local_path
 from dinov2_edu.pictures import (
     Hashed,

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.features.extract import Features
 from dinov2_edu.files import local_path, write_whole
 

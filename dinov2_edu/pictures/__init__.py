@@ -1,6 +1,6 @@
 """One reader for every kind of picture: files, bytes, opened PIL images, arrays and tensors become RGB bytes.
 
-Every door of the package reads through `read_rgb` (or `read_tensor`, the same as a tensor), so one photo is the
+Every part of the package reads through `read_rgb` (or `read_tensor`, the same as a tensor), so one photo is the
 same pixels in a crop, a feature, a figure and a control. `read_folder` says which pictures a folder holds, and
 `read_ahead` reads many within a bound of memory. Nothing here needs torch.
 

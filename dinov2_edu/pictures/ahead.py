@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.pictures.contents import Picture, contents, open_file
 from dinov2_edu.pictures.decoding import open_header
 from dinov2_edu.pictures.error import PictureError

@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, and which of its files are none: for every door the same."""
+"""Which pictures a folder holds, and which of its files are none: the same wherever one is read."""
 
 import os
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures.decoding import FORMATS
 from dinov2_edu.pictures.error import path_text

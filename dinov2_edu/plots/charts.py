@@ -10,7 +10,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.door import check_at_least, describe, require
+from dinov2_edu.checks import check_at_least, describe, require
 from dinov2_edu.palette import CYCLE, PALETTE, role_colour
 from dinov2_edu.plots.style import (
     DASHES,

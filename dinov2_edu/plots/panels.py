@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.style import (
     Figure,

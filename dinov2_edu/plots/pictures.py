@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-from dinov2_edu.door import check_at_least, require
+from dinov2_edu.checks import check_at_least, require
 from dinov2_edu.palette import CARD, INK, PALETTE
 from dinov2_edu.pictures import read_rgb
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, bare, figure, hide_unused, styled

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.checks import describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.plots.style import WIDTH, Figure, Numbers, as_numbers, figure, styled
 

@@ -23,7 +23,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dinov2_edu.door import check_above_zero, check_at_least, checked, describe, require
+from dinov2_edu.checks import check_above_zero, check_at_least, checked, describe, require
 from dinov2_edu.palette import CARD, CYCLE, INK, PALETTE, role_colour
 from dinov2_edu.pictures import read_rgb
 

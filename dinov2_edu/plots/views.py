@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.plots.pictures import (
     Picture,

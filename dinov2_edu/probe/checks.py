@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.checks import describe, require
 
 HIGHEST_LABEL = 100_000
 """Labels end below it: each takes a column in every row of votes."""

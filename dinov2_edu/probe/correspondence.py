@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dinov2_edu.door import check_above_zero, checked, require
+from dinov2_edu.checks import check_above_zero, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_rows
 

@@ -16,7 +16,7 @@ from sklearn.metrics.cluster import pair_confusion_matrix
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_rows
 from dinov2_edu.probe.knn import nearest

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.crops import normalize, resize
 from dinov2_edu.data.scenes import Scenes
-from dinov2_edu.door import check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.folds import image_folds
 from dinov2_edu.probe.knn import knn_predict

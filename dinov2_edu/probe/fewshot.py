@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_pair
 from dinov2_edu.probe.knn import knn_accuracy

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dinov2_edu.checks import check_above_zero, check_at_least, checked, require
 from dinov2_edu.crops import crop_and_resize, normalize, sample_boxes
 from dinov2_edu.data import ImageSet
-from dinov2_edu.door import check_above_zero, check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, Images, check_images
 from dinov2_edu.vit import Tokens

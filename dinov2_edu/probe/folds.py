@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 
 

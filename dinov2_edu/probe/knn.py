@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dinov2_edu.door import check_at_least, check_temperature, checked, require
+from dinov2_edu.checks import check_at_least, check_temperature, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows
 from dinov2_edu.probe.report import ProbeReport, make_report

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from dinov2_edu.door import check_above_zero, checked, require
+from dinov2_edu.checks import check_above_zero, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows, check_training
 from dinov2_edu.probe.report import ProbeReport, make_report

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
+from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.crops import CropConfig, augment, crop_and_resize, normalize, resize, sample_boxes
-from dinov2_edu.door import check_at_least, checked
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD, ByteImages, Images, PatchTokens
 
 _JITTER = CropConfig(jitter=1.0, grayscale=0.0, blur=(0.0, 0.0, 0.0), solarize=0.0)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 
 
 class PairedTest(NamedTuple):

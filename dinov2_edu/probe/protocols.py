@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.crops import crop_and_resize, normalize, sample_boxes
-from dinov2_edu.door import check_at_least, check_one_of, checked, require
 from dinov2_edu.features import ExtractOptions, Features, Preprocessing, extract_features
 from dinov2_edu.features.runner import Runner
 from dinov2_edu.features.sources import Failure, Pictures, as_pictures

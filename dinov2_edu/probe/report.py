@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from scipy.stats import binomtest
 from torch import Tensor
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.shapes import Labels, check_probs
 
 MOST_CLASSES = 10_000

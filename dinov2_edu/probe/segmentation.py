@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 
-from dinov2_edu.door import check_above_zero, check_at_least, checked, require
+from dinov2_edu.checks import check_above_zero, check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_rows
 from dinov2_edu.shapes import PatchTokens

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.files import local_path, write_whole
 from dinov2_edu.numerics import checksum, torch_defaults
 from dinov2_edu.training.config import TrainConfig

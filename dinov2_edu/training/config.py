@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from dinov2_edu.crops import CropConfig, small_image_crops
-from dinov2_edu.door import (
+from dinov2_edu.checks import (
     check_above_zero,
     check_at_least,
     check_one_of,
@@ -13,9 +12,10 @@ from dinov2_edu.door import (
     checked,
     require,
 )
+from dinov2_edu.crops import CropConfig, small_image_crops
 from dinov2_edu.vit import ViTConfig
 
-TARGETS = ("centering", "sinkhorn", "none")
+TARGETS = ("centering", "sinkhorn_knopp", "none")
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
@@ -34,7 +34,7 @@ class TrainConfig:
         head_bottleneck: width before the prototypes.
         ibot_bottleneck: the same of an iBOT head of its own; None for `head_bottleneck`.
         separate_heads: give iBOT a head of its own; otherwise both losses share one.
-        targets: how teacher logits become targets: "centering", "sinkhorn", or "none" (a bare softmax, to
+        targets: how teacher logits become targets: "centering", "sinkhorn_knopp", or "none" (a bare softmax, to
             show what happens).
         dino_weight: weight of the class-token loss.
         ibot_weight: weight of the masked-patch loss; 0 masks nothing.

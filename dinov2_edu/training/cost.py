@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from dinov2_edu.door import check_above_zero, check_at_least, checked, require
+from dinov2_edu.checks import check_above_zero, check_at_least, checked, require
 
 HIDDEN, DINO_BOTTLENECK, IBOT_BOTTLENECK, PROTOTYPES = 2048, 384, 256, 131_072
 """The heads of the published recipe."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 
 WINDOW = 0.1
 """Share of the log, at its end, that is averaged."""

@@ -9,7 +9,7 @@ Source: paper, section 5 ("Model distillation"). The official repository @ b8931
 
 import torch
 
-from dinov2_edu.door import check_temperature, checked, require
+from dinov2_edu.checks import check_temperature, checked, require
 from dinov2_edu.training.network import Network
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.training.step import Batch, Losses, LossFunction, losses_between

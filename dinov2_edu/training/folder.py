@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.files import hold_folder, local_path
 from dinov2_edu.training.checkpoint import read_checkpoint, save_checkpoint
 from dinov2_edu.training.config import TrainConfig

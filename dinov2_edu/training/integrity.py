@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinov2_edu.door import describe, require
+from dinov2_edu.checks import describe, require
 from dinov2_edu.training.state import TrainState
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.files import local_path
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import ByteImages, check_images

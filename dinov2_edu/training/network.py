@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.heads import ProjectionHead
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.vit import VisionTransformer

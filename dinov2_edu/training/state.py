@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.ema import make_teacher
 from dinov2_edu.numerics import best_precision, stream, torch_defaults
 from dinov2_edu.schedules import cosine_schedule, linear_schedule, parameter_multipliers

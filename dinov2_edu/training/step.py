@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dinov2_edu.checks import check_temperature, checked, require
 from dinov2_edu.crops import Views, multi_crop
-from dinov2_edu.door import check_temperature, checked, require
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.losses import (
     center_targets,
@@ -89,9 +89,9 @@ def make_targets(
         logits: of the teacher.
         center: the running centre; read by "centering" alone, zero where None.
         temperature: the teacher's.
-        method: "centering", "sinkhorn" or "none".
+        method: "centering", "sinkhorn_knopp" or "none".
     """
-    if method == "sinkhorn":
+    if method == "sinkhorn_knopp":
         return sinkhorn_knopp(logits, temperature, all_reduce=all_reduce_sum)
     if method == "none" or center is None:
         center = logits.new_zeros(logits.shape[-1])

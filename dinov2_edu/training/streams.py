@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dinov2_edu.door import check_at_least, checked
+from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.numerics import stream
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.processes import rank, world_size

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked, describe, require
+from dinov2_edu.checks import checked, describe, require
 from dinov2_edu.shapes import (
     AttentionMaps,
     ClassTokens,

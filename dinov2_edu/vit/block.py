@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.shapes import AttentionMaps, Images, PatchTokens
 from dinov2_edu.vit.config import ViTConfig
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dinov2_edu.door import check_above_zero, check_at_least, check_one_of, checked, require
+from dinov2_edu.checks import check_above_zero, check_at_least, check_one_of, checked, require
 
 
 @checked

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from torch import nn
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.numerics import checksum
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.door import check_at_least, checked, require
+from dinov2_edu.checks import check_at_least, checked, require
 
 QUERY_KEY = (0.7, 0.7)
 """Weights of noise and identity in the product of queries and keys."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data.remote import mirrored
-from dinov2_edu.door import checked, require
 from dinov2_edu.files import last_name, local_path
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer, ViTConfig

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.files import local_path, write_together
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable

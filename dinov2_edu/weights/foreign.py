@@ -16,7 +16,7 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.files import local_path, write_together, write_whole
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data.download import NotFetched, fetch
 from dinov2_edu.data.remote import RemoteFile, mirrored, shown
-from dinov2_edu.door import checked, require
 from dinov2_edu.vit import ViTConfig
 from dinov2_edu.vit.presets import RELEASED, with_changes
 from dinov2_edu.weights.errors import WeightsUnavailable

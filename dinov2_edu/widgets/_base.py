@@ -20,7 +20,7 @@ from IPython.display import HTML, display
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.palette import PALETTE
 from dinov2_edu.pictures import Picture, read_rgb
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import traitlets
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.widgets._base import BookWidget, bundle
 
 WORDS = Path(__file__).parents[1] / "assets" / "doctor.json"

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
 from dinov2_edu.widgets.mistakes import LabelledImages, check_probabilities, sprite_sheet, tiles_of
 

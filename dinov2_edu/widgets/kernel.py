@@ -16,7 +16,7 @@ from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 
-from dinov2_edu.door import checked, require
+from dinov2_edu.checks import checked, require
 from dinov2_edu.widgets._base import as_image
 
 

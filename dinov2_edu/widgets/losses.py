@@ -6,7 +6,7 @@ import numpy as np
 import traitlets
 from numpy.typing import ArrayLike
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 

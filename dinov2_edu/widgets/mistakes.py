@@ -7,7 +7,7 @@ import traitlets
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from dinov2_edu.door import check_at_least, require
+from dinov2_edu.checks import check_at_least, require
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from dinov2_edu.door import check_at_least
+from dinov2_edu.checks import check_at_least
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 METRICS = {

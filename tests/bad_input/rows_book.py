@@ -29,7 +29,7 @@ from dinov2_edu.experiments import (
     page_weights,
     presets,
     recipes,
-    recorded_rows,
+    recordings_rows,
     released,
     sparklines,
     study_rows,
@@ -654,12 +654,12 @@ recording = [
     ({}, "^recorded: wanted a RecordedCifar10"),
 ]
 refuses(
-    recorded_rows.recorded_photos,
+    recordings_rows.recorded_photos,
     {"besides": ["vits14", "vits14_reg4", "vitl14"]},
     besides=[("vits14", "^besides: wanted .*strings, got 'vits14'"), ([3], "^besides: wanted"), (3, "got 3")],
 )
-refuses(recorded_rows.accuracy_rows, {"recorded": None}, recorded=recording)
-refuses(recorded_rows.labelled_sets, {"recorded": None}, recorded=recording)
+refuses(recordings_rows.accuracy_rows, {"recorded": None}, recorded=recording)
+refuses(recordings_rows.labelled_sets, {"recorded": None}, recorded=recording)
 
 refuses(recipes.default_recipe, {"batch_size": 1024}, batch_size=whole())
 refuses(recipes.published_recipe, {"batch_size": 3072}, batch_size=whole())

@@ -26,7 +26,7 @@ BASE = replace(
     batch_size=24, n_prototypes=32, head_hidden=128, head_bottleneck=32, warmup_steps=2, steps=50, koleo_weight=0.1,
 )  # fmt: skip
 CONFIGS = {
-    "sinkhorn": replace(BASE, targets="sinkhorn"),
+    "sinkhorn": replace(BASE, targets="sinkhorn_knopp"),
     "centering": replace(
         BASE,
         targets="centering",

@@ -191,7 +191,11 @@ def test_every_break_goes_into_the_run(shown, tmp_path):
     until(shown, "get('step') === 2")
     config = saved(shown, tmp_path / "whole.safetensors")
     assert TrainConfig.from_dict(config).n_prototypes == 32
-    assert (config["targets"], config["koleo_weight"], config["crops"]["n_local"]) == ("sinkhorn", 0.02, 4)
+    assert (config["targets"], config["koleo_weight"], config["crops"]["n_local"]) == (
+        "sinkhorn_knopp",
+        0.02,
+        4,
+    )
     assert config["momentum"] == [0.9, 1] and config["teacher_temperature"] == [0.02, 0.02]
 
 

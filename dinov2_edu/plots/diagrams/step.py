@@ -1,7 +1,7 @@
 """Diagram of chapter 07: the whole step, made of the parts of the chapters before it."""
 # ruff: noqa: RUF001 -- the multiplication and minus signs belong in shapes and formulas.
 
-from dinov2_edu.door import require
+from dinov2_edu.checks import require
 from dinov2_edu.plots.diagrams.inputs import MASKED
 from dinov2_edu.plots.parts import (
     GLOBAL_CROPS,

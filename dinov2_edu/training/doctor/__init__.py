@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from dinov2_edu.door import check_at_least, checked
+from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.training.diagnosis import READ, diagnose
 from dinov2_edu.training.doctor.case import FEWEST, Case, exact_k
 from dinov2_edu.training.doctor.causes import RULES, gains_nothing

@@ -11,7 +11,7 @@ const MINUTE = {
   crops: { global_size: 16, local_size: 8, n_local: 4, global_scale: [0.32, 1], local_scale: [0.15, 0.4],
     ratio: [3 / 4, 4 / 3], flip: 0.5, jitter: 0.8, grayscale: 0, blur: [0, 0, 0], blur_sigma: [0.1, 1], blur_kernel: 5,
     solarize: 0.2 },
-  n_prototypes: 32, head_hidden: 128, head_bottleneck: 32, ibot_bottleneck: null, separate_heads: false, targets: "sinkhorn",
+  n_prototypes: 32, head_hidden: 128, head_bottleneck: 32, ibot_bottleneck: null, separate_heads: false, targets: "sinkhorn_knopp",
   dino_weight: 1, ibot_weight: 0.3, koleo_weight: 0.02, mask_ratio: [0.1, 0.5], mask_probability: 0.5,
   student_temperature: 0.1, teacher_temperature: [0.02, 0.02], teacher_temperature_steps: 0, momentum: [0.9, 1],
   center_momentum: 0.9, lr: [3e-3, 1e-5], warmup_steps: 30, weight_decay: [0.04, 0.1], layer_decay: 1,

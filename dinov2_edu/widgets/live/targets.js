@@ -58,9 +58,9 @@ export function sinkhornKnopp(logits, k, temperature, iterations = 3) {
   return out;
 }
 
-/** Targets by method: "sinkhorn", "centering", or "none" (a bare softmax). */
+/** Targets by method: "sinkhorn_knopp", "centering", or "none" (a bare softmax). */
 export function makeTargets(logits, k, center, temperature, method) {
-  if (method === "sinkhorn") return sinkhornKnopp(logits, k, temperature);
+  if (method === "sinkhorn_knopp") return sinkhornKnopp(logits, k, temperature);
   return centerTargets(logits, k, temperature, method === "centering" ? center : null);
 }
 

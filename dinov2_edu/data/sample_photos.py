@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from dinov2_edu.checks import checked, require
 from dinov2_edu.data.imageset import DataUnavailable
-from dinov2_edu.door import checked, require
 from dinov2_edu.pictures import read_rgb
 
 

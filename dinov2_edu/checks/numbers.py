@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from dinov2_edu.door.words import describe
+from dinov2_edu.checks.words import describe
 
 
 def require(condition: bool, message: str) -> None:

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 
+from dinov2_edu.checks import checked
 from dinov2_edu.data import SAMPLE_SQUARES, ImageSet, sample_square
 from dinov2_edu.data.imageset import even_rows
-from dinov2_edu.door import checked
 from dinov2_edu.experiments.study_rows import run_study, study_preprocessings
 from dinov2_edu.experiments.study_text import study_records, study_summary
 from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features

@@ -1,10 +1,10 @@
-"""What stands at the door of every public function: its arguments are looked at once, and a bad one is explained.
+"""Arguments of public functions are checked once, at the call, and a bad one is explained.
 
 `signature` holds arguments to the annotations, `numbers` has what an annotation cannot say, `words` puts both into
-sentences. Nothing here needs torch, so that figures and controls have doors too.
+sentences. Nothing here needs torch, so that figures and controls are checked too.
 """
 
-from dinov2_edu.door.numbers import (
+from dinov2_edu.checks.numbers import (
     check_above_zero,
     check_at_least,
     check_one_of,
@@ -13,8 +13,8 @@ from dinov2_edu.door.numbers import (
     check_temperature,
     require,
 )
-from dinov2_edu.door.signature import checked
-from dinov2_edu.door.words import describe
+from dinov2_edu.checks.signature import checked
+from dinov2_edu.checks.words import describe
 
 __all__ = [
     "check_above_zero",

@@ -1,4 +1,4 @@
-"""The door of a public function: its arguments are held to the annotations of its signature, once, at the call.
+"""The arguments of a public function are held to the annotations of its signature, once, at the call.
 
 `@checked` reads a signature when the function is defined. At a call it compares each argument with its annotation, and
 the axes of all tensors with each other; what does not fit is said in one sentence. A call that is being compiled,
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 from jaxtyping import AbstractArray
 
-from dinov2_edu.door.words import advice, describe, wanted
+from dinov2_edu.checks.words import advice, describe, wanted
 
 Axes = dict[str, Any]
 """What the arguments of a call have fixed so far: an axis's name to its length, `*batch` to several lengths."""
@@ -42,7 +42,7 @@ def checked(function: Door) -> Door:
         function.__init__ = checked(function.__init__)  # type: ignore[misc]
         function.__no_type_check__ = True  # type: ignore[attr-defined]  # to other run-time checkers: it is done
         return function
-    torch = sys.modules.get("torch")  # figures and controls have doors too, and do without it
+    torch = sys.modules.get("torch")  # figures and controls are checked too, and do without it
     parameters = list(inspect.signature(function).parameters.values())
     named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     positions = [one.name for one in named if one.kind is not one.KEYWORD_ONLY]
@@ -50,7 +50,7 @@ def checked(function: Door) -> Door:
     tests = {name: test for name, hint in hints.items() if (test := _test(hint)) is not None}
 
     @wraps(function)
-    def door(*args: Any, **kwargs: Any) -> Any:
+    def checking(*args: Any, **kwargs: Any) -> Any:
         if torch is None or not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             axes: Axes = {}
             given = dict(zip(positions, args, strict=False)) | kwargs
@@ -59,7 +59,7 @@ def checked(function: Door) -> Door:
                     raise ValueError(_complaint(name, given, hints))
         return function(*args, **kwargs)
 
-    return door  # type: ignore[return-value]
+    return checking  # type: ignore[return-value]
 
 
 def _test(hint: Any) -> Fits | None:
@@ -149,7 +149,7 @@ def _array_test(hint: Any) -> Fits:
     sizes = [int(dim.rpartition("=")[2]) if dim.rpartition("=")[2].isdigit() else dim for dim in dims]
     if any(not (isinstance(size, int) or size.isidentifier()) for size in sizes):
         raise TypeError(
-            f"the door cannot read the axes {hint.dim_str!r}: wanted names, numbers, or *name in front"
+            f"@checked cannot read the axes {hint.dim_str!r}: wanted names, numbers, or *name in front"
         )
     rank, array_type = len(sizes), hint.array_type
     library = np if array_type is np.ndarray else sys.modules["torch"]

@@ -1,4 +1,4 @@
-"""The door: it decides as jaxtyping with beartype does, says in one sentence what is wrong, and leaves graphs alone."""
+"""`checked` decides as jaxtyping with beartype does, says in a sentence what is wrong, and leaves graphs alone."""
 
 import inspect
 import itertools
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from dinov2_edu.door import checked, describe
+from dinov2_edu.checks import checked, describe
 from dinov2_edu.heads import ProjectionHead
 from dinov2_edu.losses import koleo_loss
 from dinov2_edu.vit import VisionTransformer, ViTConfig
@@ -233,7 +233,7 @@ def test_a_constructor_is_held_to_its_annotations_too():
         Setting((1, 2), math.nan)
 
 
-def test_axes_that_the_door_cannot_read_are_an_error_at_once():
+def test_axes_that_cannot_be_read_are_an_error_at_once():
     with pytest.raises(TypeError, match="cannot read the axes"):
 
         @checked
@@ -256,14 +256,14 @@ def small(**changes: Any) -> VisionTransformer:
 
 
 @pytest.fixture
-def doors_alone():
+def own_checks_alone():
     """Switch the tests' own check of every call off: it is no part of the package, and graphs cannot hold it."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.mark.usefixtures("doors_alone")
+@pytest.mark.usefixtures("own_checks_alone")
 @pytest.mark.parametrize("offset", [0.1, 0.0])
 def test_the_backbone_is_exported_with_a_dynamic_size(offset):
     model = small(interpolate_offset=offset, interpolate_antialias=not offset).eval()
@@ -276,7 +276,7 @@ def test_the_backbone_is_exported_with_a_dynamic_size(offset):
             torch.testing.assert_close(theirs, ours, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("doors_alone")
+@pytest.mark.usefixtures("own_checks_alone")
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning"
 )
@@ -290,7 +290,7 @@ def test_the_backbone_is_traced_at_any_size(side, offset):
         torch.testing.assert_close(theirs, ours, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("doors_alone")
+@pytest.mark.usefixtures("own_checks_alone")
 def test_a_compiled_call_is_checked_by_nothing_and_gives_the_same():
     features = torch.randn(6, 8)
     compiled = torch.compile(koleo_loss, backend="eager", fullgraph=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dinov2_edu.door import checked
+from dinov2_edu.checks import checked
 from dinov2_edu.experiments.parsers import RECORDING_NAMES
 from dinov2_edu.features.recorded import (
     RecordedCifar10,
