@@ -17,7 +17,6 @@ from dinov2_edu.checks import (
     check_above_zero,
     check_at_least,
     check_probability,
-    check_temperature,
     checked,
     describe,
     require,
@@ -41,7 +40,7 @@ def center_targets(teacher_logits: Logits, center: Float[Tensor, " k"], temperat
     Source: DINO (Caron et al. 2021), section 3.1. The paper's text (section 4) has softmax before centering;
     the code, and this function, subtract first: official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
-    check_temperature(temperature)
+    check_above_zero(temperature=temperature)
     return F.softmax((_full(teacher_logits) - center) / temperature, dim=-1)
 
 
@@ -93,7 +92,7 @@ def sinkhorn_knopp(
 
     Source: SwAV (Caron et al. 2020), section 3.1; official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
-    check_temperature(temperature)
+    check_above_zero(temperature=temperature)
     check_at_least(1, n_iterations=n_iterations)
     log_probs = _full(teacher_logits) / temperature
     for _ in range(n_iterations):
@@ -116,7 +115,7 @@ def cross_entropy(
 
     Source: DINO (Caron et al. 2021), equation 2.
     """
-    check_temperature(student_temperature, "student_temperature")
+    check_above_zero(student_temperature=student_temperature)
     check_probs(teacher_probs, "teacher_probs")
     return _cross_entropy(student_logits, teacher_probs, student_temperature)
 
@@ -145,7 +144,7 @@ def dino_loss(
 
     Source: DINO (Caron et al. 2021), equation 3; official dinov2/loss/dino_clstoken_loss.py @ b8931f7.
     """
-    check_temperature(temperature)
+    check_above_zero(temperature=temperature)
     check_probs(teacher_probs, "teacher_probs")
     filled = student_logits.numel() > 0 and teacher_probs.numel() > 0
     require(filled, f"wanted views of at least one image, got {describe(student_logits)}")
@@ -185,7 +184,7 @@ def ibot_loss(
     Source: iBOT (Zhou et al. 2021), equation 2; official dinov2/loss/ibot_patch_loss.py @ b8931f7.
     """
     require(len(masks) > 0, f"masks: wanted at least one image, got {describe(masks)}")
-    check_temperature(temperature)
+    check_above_zero(temperature=temperature)
     check_probs(teacher_probs, "teacher_probs")
     losses = _cross_entropy(student_logits, teacher_probs, temperature)
     patches_a_row = masks.sum(1, keepdim=True).expand_as(masks)[masks]

@@ -26,13 +26,12 @@ def block_masks(
     *,
     generator: torch.Generator,
     min_patches: int = 4,
-    max_patches: int | None = None,
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> PatchMask:
     """Mask about `asked[i]` patches of image i with random rectangular blocks.
 
     Blocks are proposed one after another. A proposal draws its area uniformly between `min_patches` and what
-    is still to be masked (at most `max_patches`), its aspect ratio (height / width) log-uniformly, and its
+    is still to be masked (at most half of the grid), its aspect ratio (height / width) log-uniformly, and its
     place uniformly. It is taken if it is smaller than the grid in both directions and newly masks at least
     one patch and no more than that limit. Ten refusals in a row end an image. So a mask never has more
     patches than asked for, and often a few less.
@@ -46,7 +45,6 @@ def block_masks(
         grid: number of patches down and across, at least 2 each.
         generator: source of the draws; the masks are made on its device.
         min_patches: smallest area that is drawn for a block, in patches.
-        max_patches: largest area, and the most that one block may newly mask; half of the grid if None.
         aspect: smallest and largest height / width of a block, before rounding to whole patches.
 
     Returns:
@@ -57,14 +55,13 @@ def block_masks(
 
     Source: BEiT (Bao et al. 2021), algorithm 1; official dinov2/data/masking.py @ b8931f7.
     """
-    _check_block_settings(asked, grid, min_patches, max_patches, aspect)
+    _check_block_settings(asked, grid, min_patches, aspect)
     rows, cols = grid
-    largest = rows * cols // 2 if max_patches is None else max_patches
     left_to_mask = asked.to(generator.device, torch.int64, copy=True)
     masks = torch.zeros(len(asked), rows, cols, dtype=torch.bool, device=generator.device)
     active = left_to_mask.nonzero().squeeze(1)
     while len(active):
-        limit = left_to_mask[active].clamp(max=largest)
+        limit = left_to_mask[active].clamp(max=rows * cols // 2)
         in_rows, in_cols, fits = _propose_blocks(limit, grid, min_patches, aspect, generator)
         free = in_rows.float() @ (~masks[active]).float()  # b 10 cols: in each column, over the block's rows
         newly_masked = (free * in_cols).sum(-1)
@@ -153,7 +150,6 @@ def _check_block_settings(
     asked: Tensor,
     grid: tuple[int, int],
     min_patches: int,
-    max_patches: int | None,
     aspect: tuple[float, float],
 ) -> None:
     """Refuse counts, grids and ranges from which no block could be drawn."""
@@ -171,5 +167,4 @@ def _check_block_settings(
             f"got {fewest} to {most}",
         )
     check_at_least(1, min_patches=min_patches)
-    check_at_least(min_patches, max_patches=max_patches)
     check_range(aspect, "aspect")

@@ -95,20 +95,6 @@ def check_images(images: Any, *, channels: int = 3, multiple_of: int = 1) -> Non
         )
 
 
-def check_float_images(images: Any, *, channels: int = 3, multiple_of: int = 1) -> None:
-    """Refuse anything but a batch of floating-point images, with a hint for bytes.
-
-    Raises:
-        ValueError: as `check_images`, or the dtype is not floating point.
-    """
-    check_images(images, channels=channels, multiple_of=multiple_of)
-    if not images.is_floating_point():
-        raise ValueError(
-            f"wanted floating-point images, scaled to 0..1 and normalised, got {describe(images)}: "
-            "divide bytes by 255, then normalise"
-        )
-
-
 def check_pixels(images: Any) -> None:
     """Refuse anything but a batch of bytes or of floats in 0 to 1 (the range is looked at on the CPU only).
 

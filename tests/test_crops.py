@@ -127,14 +127,19 @@ def test_boxes_lie_inside_and_repeat_with_the_seed():
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("size", [1, 7, 16, 40, 98])
-def test_crop_and_resize_equals_torchvision(interpolation, antialias, size):
+def test_matrices_and_crop_and_resize_equal_torchvision(interpolation, antialias, size):
     n = 24
     images = torch.rand(n, 3, 57, 83, generator=seeded())
     boxes = sample_boxes(n, (57, 83), (0.001, 1.0), (0.3, 3.0), generator=seeded(1))
     boxes[0] = torch.tensor([0.0, 0.0, 57.0, 83.0])
     boxes[1] = torch.tensor([56.0, 82.0, 1.0, 1.0])
     flips = torch.rand(n, generator=seeded(2)) < 0.5
-    ours = crop_and_resize(images, boxes, size, flips=flips, interpolation=interpolation, antialias=antialias)
+    how = {"interpolation": interpolation, "antialias": antialias}
+    rows = resize_matrix(boxes[:, 0], boxes[:, 2], (57, size), **how)
+    columns = resize_matrix(boxes[:, 1], boxes[:, 3], (83, size), flips=flips, **how)
+    ours = (rows[:, None] @ images @ columns[:, None].mT).clamp(0, 1)
+    if interpolation == "bicubic" and antialias:
+        torch.testing.assert_close(crop_and_resize(images, boxes, size, flips=flips), ours, rtol=0, atol=1e-5)
     for image, box, flip, crop in zip(images, boxes, flips, ours, strict=True):
         box = [int(side) for side in box]
         mode = MODES[interpolation]
@@ -143,14 +148,13 @@ def test_crop_and_resize_equals_torchvision(interpolation, antialias, size):
         torch.testing.assert_close(crop, wanted.clamp(0, 1), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-def test_boxes_on_another_device_take_the_same_path(antialias, monkeypatch):
+def test_boxes_on_another_device_take_the_same_path(monkeypatch):
     # On a GPU nothing is cut away beforehand: the matrices alone must confine the kernel to the box.
     images = torch.rand(6, 3, 40, 50, generator=seeded())
     boxes = sample_boxes(6, (40, 50), (0.05, 0.4), generator=seeded(1))
-    windowed = crop_and_resize(images, boxes, 12, antialias=antialias)
+    windowed = crop_and_resize(images, boxes, 12)
     monkeypatch.setattr(dinov2_edu.crops.resizing, "_window", lambda images, boxes: (images, boxes))
-    torch.testing.assert_close(crop_and_resize(images, boxes, 12, antialias=antialias), windowed)
+    torch.testing.assert_close(crop_and_resize(images, boxes, 12), windowed)
 
 
 def test_bytes_are_scaled_to_one():
@@ -170,14 +174,12 @@ def test_crop_of_bytes_is_within_rounding_of_pil(size):
     assert difference.abs().max() < 2 / 255  # PIL rounds after each of its two passes
 
 
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("size", [224, (20, 111), (64, 9)])
-def test_resize_equals_torchvision(interpolation, antialias, size):
+def test_resize_equals_torchvision(size):
     images = torch.rand(3, 3, 32, 48, generator=seeded())
-    ours = resize(images, size, interpolation=interpolation, antialias=antialias)
+    ours = resize(images, size)
     size = [size, size] if isinstance(size, int) else list(size)
-    wanted = tv.resize(images, size, interpolation=MODES[interpolation], antialias=antialias).clamp(0, 1)
+    wanted = tv.resize(images, size, interpolation=MODES["bicubic"], antialias=True).clamp(0, 1)
     torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-5)
 
 
@@ -598,16 +600,16 @@ def test_boxes_outside_the_image_are_refused(box, message):
 def test_other_arguments_are_checked():
     images = torch.rand(2, 3, 8, 8)
     boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0]] * 2)
-    with pytest.raises(ValueError, match="whole number of pixels from 1"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         crop_and_resize(images, boxes, 0)
-    with pytest.raises(ValueError, match="whole number of pixels from 1"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         resize(images, (4, 0))
     with pytest.raises(ValueError, match=r"boxes: wanted .* with b = 2 as in images"):
         crop_and_resize(images, boxes[:1], 4)
     with pytest.raises(ValueError, match="flips: wanted a bool tensor"):
         crop_and_resize(images, boxes, 4, flips=torch.ones(2))
     with pytest.raises(ValueError, match="'bilinear' or 'bicubic'"):
-        resize(images, 4, interpolation="nearest")
+        resize_matrix(boxes[:, 0], boxes[:, 2], (8, 4), interpolation="nearest")
     with pytest.raises(ValueError, match="kind must be 'global1' or 'global2' or 'local', got 'global'"):
         augment(images, CropConfig(), "global", generator=seeded())
     with pytest.raises(ValueError, match=r"turns: wanted .* with b = 2 as in images"):
@@ -640,7 +642,7 @@ def test_boxes_arguments_are_checked():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"global_size": 0}, "global_size must be a whole number"),
+        ({"global_size": 0}, "global_size must be at least 1"),
         ({"local_size": 9.5}, "local_size: wanted a whole number, got 9.5"),
         ({"n_local": -1}, "n_local"),
         ({"global_scale": (1.0, 0.32)}, "swap them"),

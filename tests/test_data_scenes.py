@@ -83,9 +83,8 @@ def test_mosaics_say_the_class_of_every_pixel():
 
 def test_a_mosaic_needs_enough_classes_and_squares():
     draw = torch.Generator().manual_seed(0)
-    with pytest.raises(ValueError, match="needs 9 classes, got 4"):
+    with pytest.raises(ValueError, match="needs pictures of 9 classes, got 4"):
         mosaic_scenes(flat_pictures(4), 1, generator=draw)
-    assert mosaic_scenes(flat_pictures(4), 1, tiles=1, generator=draw).images.shape == (1, 3, 8, 8)
     tall = ImageSet(torch.zeros(9, 3, 8, 6).byte(), torch.arange(9), tuple("abcdefghi"), "tall")
     with pytest.raises(ValueError, match="square"):
         mosaic_scenes(tall, 1, generator=draw)

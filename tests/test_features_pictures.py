@@ -124,7 +124,7 @@ class Unlucky:
     ("name", "error"),
     [
         ("read_rgb", MemoryError()),
-        ("contents", PictureError("too many files are open", permanent=False)),
+        ("contents", PictureError("too many files are open")),
         ("read_rgb", PictureError("it is damaged or cut short")),  # so it seemed
     ],
 )

@@ -42,7 +42,7 @@ def test_features_labels_and_accuracies_are_those_of_the_pictures(tmp_path):
     assert set(about["right"]) == {"trained", "random", "pixels"} and about["data"] == KNOWN.name
     control = YourPictureWidget({"a": KNOWN.images[0].numpy(), "b": KNOWN.images[1].numpy()}, bank=path)
     control.view = "nearest"
-    assert control.bank["side"] == 32 and control.n_bytes < 20_000
+    assert control.bank["side"] == 32 and sum(map(len, control.samples)) < 20_000
 
 
 def test_without_cifar10_there_is_none_and_nothing_is_fetched(monkeypatch, tmp_path):

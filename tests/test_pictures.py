@@ -391,11 +391,10 @@ def test_an_animation_is_its_first_frame_and_an_opened_one_the_frame_it_is_at(ki
 # ---------------------------------------------------------------------------------------------- a sentence where not
 
 
-def refused(picture, message: str, *, permanent: bool = True) -> PictureError:
-    """The error that reading a picture raises; holds its text and kind to what is wanted."""
+def refused(picture, message: str) -> PictureError:
+    """The error that reading a picture raises; holds its text to what is wanted."""
     with pytest.raises(PictureError, match=message) as caught:
         read_rgb(picture)
-    assert caught.value.permanent is permanent
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     return caught.value
 
@@ -429,13 +428,13 @@ def test_noise_in_a_file_gives_pixels_or_a_sentence(seed):
 def test_files_that_are_no_pictures(tmp_path):
     refused(b"", "the file is empty")
     refused(b"hello, world" * 20, r"no picture of a kind that is read \(JPEG, PNG")
-    refused(tmp_path, "this is a folder", permanent=False)
-    refused(tmp_path / "absent.png", r"absent\.png: there is no such file", permanent=False)
+    refused(tmp_path, "this is a folder")
+    refused(tmp_path / "absent.png", r"absent\.png: there is no such file")
     (tmp_path / "link.png").symlink_to("/mnt/gone/3.jpg")
-    refused(tmp_path / "link.png", "a link to /mnt/gone/3.jpg, which is not there", permanent=False)
+    refused(tmp_path / "link.png", "a link to /mnt/gone/3.jpg, which is not there")
     os.mkfifo(tmp_path / "pipe.png")
-    refused(tmp_path / "pipe.png", "a pipe or a device", permanent=False)
-    refused("/dev/zero", "a pipe or a device", permanent=False)
+    refused(tmp_path / "pipe.png", "a pipe or a device")
+    refused("/dev/zero", "a pipe or a device")
     refused("a\0b.png", "this is no path")
     (tmp_path / "text.png").write_text("x" * 99)
     with (tmp_path / "text.png").open() as text:
@@ -467,7 +466,7 @@ def test_postscript_never_reaches_ghostscript(tmp_path, monkeypatch):
 
 def test_a_picture_without_a_decoder_says_what_to_install():
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
-    refused(heic, "no decoder for HEIF.*pillow-heif", permanent=False)
+    refused(heic, "no decoder for HEIF.*pillow-heif")
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -482,19 +481,19 @@ def test_sizes_that_are_not_read(tmp_path, monkeypatch):
     (tmp_path / "huge.png").touch()
     os.truncate(tmp_path / "huge.png", 2**29 + 1)  # takes no room on the disk
     monkeypatch.setattr(contents, "_bounded", lambda *a: pytest.fail("it was read"))
-    refused(tmp_path / "huge.png", r"more than 512 MiB: save it smaller", permanent=False)
+    refused(tmp_path / "huge.png", r"more than 512 MiB: save it smaller")
     monkeypatch.undo()
-    refused(png_of(20_000, 20_000), "PIL.Image.MAX_IMAGE_PIXELS|megapixels", permanent=False)
-    refused(png_of(12_000, 10_000), r"12000 x 10000 pixels are more than 110 megapixels", permanent=False)
+    refused(png_of(20_000, 20_000), "PIL.Image.MAX_IMAGE_PIXELS|megapixels")
+    refused(png_of(12_000, 10_000), r"12000 x 10000 pixels are more than 110 megapixels")
     refused(png_of(2_000, 10), "2000 x 10 pixels are a strip.*50 to 1")
     refused(Image.new("RGB", (10, 2_000)), "10 x 2000 pixels are a strip")
     refused(Image.new("RGB", (0, 5)), r"it has no pixels \(0 x 5\)")
     refused(np.zeros((0, 5, 3), np.uint8), "it has no pixels")
     assert read_rgb(Image.new("RGB", (500, 10))).shape == (10, 500, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    refused(png_of(2**31 - 1, 2**31 - 1), "megapixels", permanent=False)
+    refused(png_of(2**31 - 1, 2**31 - 1), "megapixels")
     monkeypatch.setattr(contents, "MAX_BYTES", 100)
-    refused(io.BytesIO(file_of(photo())), "MiB: save it smaller", permanent=False)
+    refused(io.BytesIO(file_of(photo())), "MiB: save it smaller")
 
 
 @pytest.mark.parametrize(
@@ -529,7 +528,7 @@ def test_what_may_pass_is_no_fault_of_the_picture(error, message, tmp_path, monk
         raise error
 
     monkeypatch.setattr(Path, "open", fail)
-    refused(path, message, permanent=False)
+    refused(path, message)
 
 
 def test_memory_that_runs_out_while_decoding(monkeypatch):
@@ -539,17 +538,15 @@ def test_memory_that_runs_out_while_decoding(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Image.core, "new", fail)
-    refused(content, "not enough memory", permanent=False)
+    refused(content, "not enough memory")
     monkeypatch.undo()
     monkeypatch.setattr(Image.core, "new", lambda *a: (_ for _ in ()).throw(OSError("out of memory error")))
-    refused(content, "cannot be decoded here", permanent=False)
+    refused(content, "cannot be decoded here")
 
 
 def test_an_error_travels_between_processes_and_names_the_picture():
-    error = pickle.loads(pickle.dumps(PictureError("it is torn: mend it", "a.png", permanent=False)))
-    assert (
-        str(error) == "a.png: it is torn: mend it" and not error.permanent and isinstance(error, ValueError)
-    )
+    error = pickle.loads(pickle.dumps(PictureError("it is torn: mend it", "a.png")))
+    assert str(error) == "a.png: it is torn: mend it" and isinstance(error, ValueError)
     with pytest.raises(PictureError, match=r"^the third one: the file is empty"):
         read_rgb(b"", name="the third one")
 
@@ -560,7 +557,6 @@ def test_names_are_shown_so_that_they_can_be_printed():
     refused(
         os.fsdecode(b"/absent/\xff\x1b[31m.png"),
         r"\\xff\\x1b\[31m\.png: there is no such file",
-        permanent=False,
     )
 
 
@@ -810,7 +806,7 @@ def test_pictures_come_in_order_with_their_errors(tmp_path):
     assert third.shape == (4, 4, 3)
     np.testing.assert_array_equal(fourth, read_rgb(photo(seed=4)))
     np.testing.assert_array_equal(sixth, NOISE)
-    assert "no such file" in missing.reason and not missing.permanent and junk.permanent
+    assert "no such file" in missing.reason and "no picture of a kind" in junk.reason
     assert list(read_ahead([])) == []
 
 

@@ -15,7 +15,7 @@ from dinov2_edu.experiments import commands, publish
 from dinov2_edu.experiments import train as train_command
 from dinov2_edu.training import FitOptions, build_state, load_checkpoint, start_from
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer
-from dinov2_edu.weights import load_state, read_book_checkpoint
+from dinov2_edu.weights import load_backbone
 
 CLASSES = ("dark", "light")
 
@@ -72,7 +72,7 @@ def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_w
     assert [stage["steps"] for stage in card["stages"]] == [4, 5]
     assert card["config"]["width"] == 24
 
-    model = load_state(*read_book_checkpoint(assets), "the checkpoint").float().eval()
+    model = load_backbone(assets / "book.safetensors")
     train_set, test_set = publish.load_cifar10("train"), publish.load_cifar10("test")
     again = publish.measure(train_set, test_set, model)
     assert set(again) == {"knn", "linear", "linear_all"} and again == card["accuracy"]["book"]

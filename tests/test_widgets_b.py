@@ -97,13 +97,6 @@ def test_a_patch_set_from_python_becomes_the_recorded_one():
 # ---- prototypes ----
 
 
-def test_toy_points_are_the_same_for_a_seed_and_differ_in_length():
-    one, same, other = (PrototypesWidget.toy(seed=seed) for seed in (1, 1, 2))
-    assert one.cls_points == same.cls_points != other.cls_points
-    lengths = np.linalg.norm(np.frombuffer(one.cls_points, "<f4").reshape(-1, 3), axis=1)
-    assert lengths.min() < 0.8 and lengths.max() > 1.1
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -143,10 +136,10 @@ def test_runs_carry_each_curve_with_its_own_steps():
 
 
 def test_long_runs_are_thinned_and_keep_their_end():
-    widget = RunsWidget([{"name": "a", "history": history(1001)}], max_points=100)
+    widget = RunsWidget([{"name": "a", "history": history(1001)}])
     start, length = widget.runs[0]["curves"]["loss"]
     steps = np.frombuffer(widget.numbers, "<f4")[start : start + length]
-    assert length <= 100 and steps[-1] == 1000 and set(np.diff(steps)) == {11.0}
+    assert length <= 300 and steps[-1] == 1000 and set(np.diff(steps)) == {4.0}
 
 
 def test_what_was_never_recorded_is_no_quantity():
@@ -281,7 +274,8 @@ def test_mistakes_values_stay_in_range():
 
 def test_your_picture_carries_its_samples_and_not_its_weights():
     widget = YourPictureWidget({"a": photo(), "b": photo()})
-    assert widget.n_bytes < 20_000 and widget.config["patch_size"] == 4 and widget.sizes == [32, 64, 96, 128]
+    assert sum(map(len, widget.samples)) < 20_000
+    assert widget.config["patch_size"] == 4 and widget.sizes == [32, 64, 96, 128]
     assert widget.megabytes == pytest.approx(2.4, abs=0.1)
 
 

@@ -10,7 +10,6 @@ from dinov2_edu.checks.numbers import (
     check_one_of,
     check_probability,
     check_range,
-    check_temperature,
     require,
 )
 from dinov2_edu.checks.signature import checked
@@ -22,7 +21,6 @@ __all__ = [
     "check_one_of",
     "check_probability",
     "check_range",
-    "check_temperature",
     "checked",
     "describe",
     "require",

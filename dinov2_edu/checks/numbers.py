@@ -64,13 +64,3 @@ def check_range(bounds: tuple[float, float], name: str, *, low: float = 0.0, hig
     ends = "" if high == math.inf else f" and at most {high:g}"
     good = low < first and last <= high and last < math.inf
     require(good, f"{name} must be two finite numbers above {low:g}{ends}, got {bounds!r}")
-
-
-def check_temperature(temperature: float, name: str = "temperature") -> None:
-    """Refuse a temperature that is not a finite number above 0.
-
-    Raises:
-        ValueError: the temperature is zero, negative, infinite or not a number.
-    """
-    good = 0 < temperature < math.inf
-    require(good, f"{name} must be a finite number above 0 (such as 0.07), got {temperature!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dinov2_edu.checks import checked, require
 from dinov2_edu.crops.config import SOLARIZE_THRESHOLD, check_statistics
-from dinov2_edu.shapes import Images, can_look, check_float_images, check_pixels
+from dinov2_edu.shapes import Images, can_look, check_images, check_pixels
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in gray, as torchvision rounds them."""
@@ -118,7 +118,7 @@ def _channel_statistics(
     images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
     """Check the arguments; return both statistics as 3 x 1 x 1 on the images' device, without a stall."""
-    check_float_images(images)
+    check_images(images)
     check_statistics(mean, std)
     both = torch.tensor([mean, std], dtype=images.dtype).to(images.device, non_blocking=True).view(2, 3, 1, 1)
     return both[0], both[1]

@@ -46,8 +46,7 @@ class CropConfig:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        for name in ("global_size", "local_size"):
-            check_size(getattr(self, name), name)
+        check_at_least(1, global_size=self.global_size, local_size=self.local_size)
         check_at_least(0, n_local=self.n_local)
         check_range(self.global_scale, "global_scale", high=1)
         check_range(self.local_scale, "local_scale", high=1)
@@ -61,15 +60,6 @@ class CropConfig:
         blurred = [side for side, share in zip(sides, self.blur, strict=True) if share > 0]
         check_kernel(self.blur_kernel, min(blurred, default=self.blur_kernel))
         check_statistics(self.mean, self.std)
-
-
-def check_size(size: int, name: str) -> None:
-    """Refuse a side below 1 pixel.
-
-    Raises:
-        ValueError: below 1.
-    """
-    require(size >= 1, f"{name} must be a whole number of pixels from 1, got {size!r}")
 
 
 def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:

@@ -9,14 +9,12 @@ Source: PIL's Image.resize and torch.nn.functional.interpolate, whose numbers th
 """
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dinov2_edu.checks import check_one_of, checked, require
-from dinov2_edu.crops.config import check_size
+from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.shapes import Boxes, can_look, check_pixels
 
@@ -98,10 +96,8 @@ def crop_and_resize(
     size: int,
     *,
     flips: Bool[Tensor, " b"] | None = None,
-    interpolation: str = "bicubic",
-    antialias: bool = True,
 ) -> Float[Tensor, "b c size size"]:
-    """Cut each image's box out and resize it to `size` x `size`; the result is clamped to 0..1.
+    """Cut each image's box out and resize it to `size` x `size`, bicubic; the result is clamped to 0..1.
 
     Equal to torchvision's `resized_crop` on floats; PIL clips and rounds to bytes after each of its two
     passes, this does not.
@@ -111,18 +107,16 @@ def crop_and_resize(
         boxes: one box an image; they may lie on the CPU.
         size: side of the result in pixels.
         flips: True where the crop is mirrored left to right.
-        interpolation: "bicubic" or "bilinear".
-        antialias: as in `resize_matrix`.
 
     Raises:
         ValueError: images, boxes or flips of the wrong shape, floats outside 0 to 1, a box that leaves its
             image, or a size below 1.
     """
     check_pixels(images)
-    check_size(size, "size")
+    check_at_least(1, size=size)
     _check_boxes(boxes, images)
     flips = flips if flips is None else flips[:, None]
-    return crop_views(images, boxes[:, None], size, flips, interpolation, antialias)[0]
+    return crop_views(images, boxes[:, None], size, flips)[0]
 
 
 def crop_views(
@@ -130,8 +124,6 @@ def crop_views(
     boxes: Float[Tensor, "b v 4"],
     size: int,
     flips: Bool[Tensor, "b v"] | None = None,
-    interpolation: str = "bicubic",
-    antialias: bool = True,
 ) -> Float[Tensor, "v b c size size"]:
     """Cut v boxes out of every image at once, unchecked; all first crops come before all second ones."""
     if boxes.device.type == "cpu":  # known here without waiting for a GPU: leave out what no box covers
@@ -141,9 +133,8 @@ def crop_views(
     boxes = boxes.reshape(b * v, 4).to(images.device, torch.float32, non_blocking=True)
     top, left, box_height, box_width = boxes.unbind(1)
     flips = None if flips is None else flips.reshape(b * v).to(images.device, non_blocking=True)
-    how: dict[str, Any] = {"interpolation": interpolation, "antialias": antialias}
-    rows = resize_matrix(top, box_height, (height, size), **how)
-    columns = resize_matrix(left, box_width, (width, size), flips=flips, **how)
+    rows = resize_matrix(top, box_height, (height, size))
+    columns = resize_matrix(left, box_width, (width, size), flips=flips)
     if not images.is_floating_point():
         rows = rows / 255
     pixels = images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
@@ -166,30 +157,23 @@ def _window(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 def resize(
     images: Float[Tensor, "b c height width"] | UInt8[Tensor, "b c height width"],
     size: int | tuple[int, int],
-    *,
-    interpolation: str = "bicubic",
-    antialias: bool = True,
 ) -> Float[Tensor, "b c new_height new_width"]:
-    """Resize whole images with one pair of matrices for all of them; the result is clamped to 0..1.
+    """Resize whole images, bicubic, with one pair of matrices for all; the result is clamped to 0..1.
 
     Args:
         images: bytes, or floats in 0 to 1.
         size: (height, width) of the result in pixels; one number means a square.
-        interpolation: "bicubic" or "bilinear".
-        antialias: as in `resize_matrix`.
 
     Raises:
         ValueError: images of the wrong shape or range, or a size below 1.
     """
     check_pixels(images)
     height, width = (size, size) if isinstance(size, int) else size
-    check_size(height, "height")
-    check_size(width, "width")
-    how: dict[str, Any] = {"interpolation": interpolation, "antialias": antialias}
+    check_at_least(1, height=height, width=width)
     matrices = []
     for old, new in ((images.shape[2], height), (images.shape[3], width)):
         whole = torch.tensor([0.0, float(old)]).to(images.device, non_blocking=True)
-        matrices.append(resize_matrix(whole[:1], whole[1:], (old, new), **how)[0])
+        matrices.append(resize_matrix(whole[:1], whole[1:], (old, new))[0])
     rows, columns = matrices
     if not images.is_floating_point():
         rows = rows / 255

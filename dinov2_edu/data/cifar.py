@@ -142,8 +142,7 @@ def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
         n: how many pictures, an even share of every class; None for all (50,000 or 10,000).
 
     Returns:
-        The pictures, sorted by class if CIFAR-10; `notice` is then "", else the sentence that was printed, and
-        `reasons` says why.
+        The pictures, sorted by class if CIFAR-10; `notice` is then "", else the sentence that was printed.
 
     Raises:
         ValueError: there is no such split, or it has fewer pictures than asked for.
@@ -153,12 +152,12 @@ def cifar10_or_patterns(split: str, n: int | None = None) -> ImageSet:
     require(n is None or 1 <= n <= total, f"the {split} split has {total} pictures, asked for {n!r}")
     try:
         data = load_cifar10(split)
-    except DataUnavailable as error:
+    except DataUnavailable:
         notice = (
             "These pictures are Patterns10, ten drawn textures, not CIFAR-10, which could not be loaded here."
         )
         print(notice)
-        return replace(patterns10(n or total, split=split), notice=notice, reasons=(str(error),))
+        return replace(patterns10(n or total, split=split), notice=notice)
     if n is None:
         return data
     require(n <= len(data), f"{data.name} has {len(data)} pictures, asked for {n}")

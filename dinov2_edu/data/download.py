@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -247,7 +248,7 @@ def _stream(request: urllib.request.Request) -> Generator:
     items: queue.Queue = queue.Queue(maxsize=4)
     left = threading.Event()
 
-    def put(item) -> None:
+    def put(item: Any) -> None:
         while not left.is_set():
             with contextlib.suppress(queue.Full):
                 return items.put(item, timeout=0.1)

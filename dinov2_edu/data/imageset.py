@@ -27,7 +27,6 @@ class ImageSet:
         class_names: one name a class.
         name: which data this is, for captions, such as "CIFAR-10 (JPEG copy), test split".
         notice: a sentence for the reader where this data stands in for other data; "" where it does not.
-        reasons: why it stands in.
     """
 
     images: ByteImages
@@ -35,7 +34,6 @@ class ImageSet:
     class_names: tuple[str, ...]
     name: str
     notice: str = ""
-    reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_images(self.images)

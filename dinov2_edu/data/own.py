@@ -201,28 +201,18 @@ def is_held_out(digest: bytes) -> bool:
 
 
 @checked
-def held_out_rows(folder: OwnFolder) -> Bool[Tensor, " n"]:
-    """Which pictures of a folder are held out, by their bytes; each file is read for it, none is decoded.
+def labelled_rows(folder: OwnFolder) -> tuple[Int[Tensor, " n"], Int[Tensor, " m"]]:
+    """Rows of the pictures with a class: those learnt from, and those held out by their bytes (see `read_own`).
 
-    One that cannot be read is not, nor one without a class; a copy that lies in no sub-folder has the class of its
-    equal in one (see `read_own`), and is.
+    Each picture is there once, by its first file in a sub-folder; each file is read for it, none is decoded. One in a
+    sub-folder that cannot be read counts as learnt from, so that whoever decodes it explains why.
     """
     classed = _classed_copies(folder.digests, folder.labels)
-    return torch.tensor([digest in classed and is_held_out(digest) for digest in folder.digests])
-
-
-@checked
-def classed_rows(folder: OwnFolder) -> Bool[Tensor, " n"]:
-    """Which files of a folder give pictures with a class, each picture once, as `read_own` counts them.
-
-    Of equal files it is the first in a sub-folder; one in a sub-folder that cannot be read stays, so that whoever
-    decodes it explains why.
-    """
-    counted = {*_classed_copies(folder.digests, folder.labels).values()}
-    unread = [
-        label != NO_CLASS and not digest for label, digest in zip(folder.labels, folder.digests, strict=True)
-    ]
-    return torch.tensor([row in counted or unread[row] for row in range(len(folder))])
+    files = enumerate(zip(folder.labels, folder.digests, strict=True))
+    unread = [row for row, (label, digest) in files if label != NO_CLASS and not digest]
+    held = [row for digest, row in classed.items() if is_held_out(digest)]
+    learnt = sorted({*classed.values(), *unread} - {*held})
+    return torch.tensor(learnt, dtype=torch.long), torch.tensor(held, dtype=torch.long)
 
 
 def _classed_copies(digests: Sequence[bytes], labels: Sequence[int]) -> dict[bytes, int]:
@@ -264,7 +254,7 @@ def read_own(folder: OwnFolder, side: int, *, on_error: str = "raise", progress:
         name = folder.name_of(row)
         if isinstance(found, PictureError):
             if on_error == "raise":
-                raise PictureError(found.reason + OR_SKIP, name, permanent=found.permanent)
+                raise PictureError(found.reason + OR_SKIP, name)
             skipped.append((name, found.reason))
             continue
         digests[row] = found.digest

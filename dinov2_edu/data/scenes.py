@@ -15,6 +15,8 @@ from dinov2_edu.shapes import ByteImages
 
 _THING = 32  # side of a thing's picture, the size that small networks are trained at
 _THINGS = 3  # in a scene
+_SIDE = 64  # of a drawn scene, in pixels
+_TILES = 2  # along the side of a scene cut out of a mosaic, which has one more each way
 _NOISE = 0.04  # of the background, as in Patterns10
 _SEEDS = 2**40
 
@@ -37,8 +39,8 @@ class Scenes(NamedTuple):
 
 @checked
 @torch_defaults()
-def drawn_scenes(n: int, *, split: str = "train", size: int = 64, seed: int = 0) -> Scenes:
-    """Draw scenes of three things cut out of Patterns10 on a smooth grey background, with exact masks.
+def drawn_scenes(n: int, *, split: str = "train", seed: int = 0) -> Scenes:
+    """Draw scenes, 64 x 64, of three things cut out of Patterns10 on a smooth grey background, with exact masks.
 
     A thing is a diamond, an ellipse or a rounded rectangle, 16 to 32 pixels across, filled with one texture; a later
     one may cover part of an earlier one. Class 0 is the background, class i + 1 texture i. The shape says nothing about
@@ -47,14 +49,12 @@ def drawn_scenes(n: int, *, split: str = "train", size: int = 64, seed: int = 0)
     Args:
         n: how many scenes.
         split: "train" or "test": which pictures of Patterns10 the things are cut from; the two share none.
-        size: side of a scene in pixels, at least 32.
         seed: which scenes, 0 or more.
 
     Raises:
         ValueError: an argument outside these bounds.
     """
     check_at_least(1, n=n)
-    check_at_least(_THING, size=size)
     check_at_least(0, seed=seed)
     check_one_of(("train", "test"), split=split)
     # Other numbers than those that draw the textures.
@@ -63,9 +63,9 @@ def drawn_scenes(n: int, *, split: str = "train", size: int = 64, seed: int = 0)
     order = torch.randperm(len(things), generator=generator)  # so that a scene holds any three classes
     pictures, classes = things.images[order] / 255, things.labels[order]
     masks = _outlines(len(things), generator)
-    corners = torch.randint(size - _THING + 1, (len(things), 2), generator=generator)
-    images = _backgrounds(n, size, generator)
-    labels = torch.zeros(n, size, size, dtype=torch.long)
+    corners = torch.randint(_SIDE - _THING + 1, (len(things), 2), generator=generator)
+    images = _backgrounds(n, _SIDE, generator)
+    labels = torch.zeros(n, _SIDE, _SIDE, dtype=torch.long)
     for i in range(len(things)):
         top, left = corners[i].tolist()
         here = slice(top, top + _THING), slice(left, left + _THING)
@@ -75,7 +75,7 @@ def drawn_scenes(n: int, *, split: str = "train", size: int = 64, seed: int = 0)
         )
         labels[scene][here] = torch.where(masks[i], classes[i] + 1, labels[scene][here])
     names = ("background", *PATTERN_CLASSES)
-    shown = f"drawn scenes of Patterns10 things, {split} split, {size} px, seed {seed}"
+    shown = f"drawn scenes of Patterns10 things, {split} split, {_SIDE} px, seed {seed}"
     return Scenes((images * 255).round().to(torch.uint8), labels, names, shown)
 
 
@@ -102,41 +102,37 @@ def _backgrounds(n: int, size: int, generator: torch.Generator) -> Tensor:
 
 @checked
 @torch_defaults()
-def mosaic_scenes(pictures: ImageSet, n: int, *, tiles: int = 2, generator: torch.Generator) -> Scenes:
-    """Cut scenes out of mosaics of labelled pictures of different classes, at a random offset.
+def mosaic_scenes(pictures: ImageSet, n: int, *, generator: torch.Generator) -> Scenes:
+    """Cut scenes, 2 x 2 pictures large, out of mosaics of 3 x 3 of different classes, at a random offset.
 
     A pixel's label is the class of the picture it lies in: background and thing of one picture share it. So this asks
     where a picture of a class is, not where the outline of a thing is.
 
     Args:
-        pictures: square pictures; more classes than a mosaic has pictures.
+        pictures: square pictures of at least 9 classes.
         n: how many scenes.
-        tiles: side of a scene, in pictures; the mosaic it is cut from has one more each way.
         generator: draws pictures and offsets.
 
     Raises:
         ValueError: pictures that are not square, or too few classes.
     """
-    check_at_least(1, n=n, tiles=tiles)
+    check_at_least(1, n=n)
     side, wide = pictures.images.shape[-2:]
     require(side == wide, f"wanted square pictures, got {side} x {wide}: crop or resize them")
     present = pictures.labels.unique()
-    wanted = (tiles + 1) ** 2
-    require(
-        len(present) >= wanted,
-        f"a mosaic of {tiles + 1} x {tiles + 1} pictures needs {wanted} classes, got {len(present)}: "
-        "take fewer tiles",
-    )
+    across = _TILES + 1
+    wanted = across**2
+    require(len(present) >= wanted, f"a mosaic needs pictures of {wanted} classes, got {len(present)}")
     members = {label: (pictures.labels == label).nonzero()[:, 0] for label in present.tolist()}
-    size = tiles * side
+    size = _TILES * side
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     labels = torch.empty(n, size, size, dtype=torch.long)
     for i in range(n):
         chosen = present[torch.randperm(len(present), generator=generator)[:wanted]]
         rows = [_one_of(members[label], generator) for label in chosen.tolist()]
-        square = pictures.images[torch.stack(rows)].unflatten(0, (tiles + 1, tiles + 1))
+        square = pictures.images[torch.stack(rows)].unflatten(0, (across, across))
         mosaic = square.permute(2, 0, 3, 1, 4).reshape(3, size + side, size + side)
-        classes = chosen.view(tiles + 1, tiles + 1).repeat_interleave(side, 0).repeat_interleave(side, 1)
+        classes = chosen.view(across, across).repeat_interleave(side, 0).repeat_interleave(side, 1)
         top, left = torch.randint(side + 1, (2,), generator=generator).tolist()
         images[i] = mosaic[:, top : top + size, left : left + size]
         labels[i] = classes[top : top + size, left : left + size]

@@ -1,5 +1,7 @@
 """Exercises of chapter 03: cutting patches, attention, and the class token's map over the patches."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,7 @@ def _attention(query: Tensor, key: Tensor) -> Tensor:
     return Attention(query.shape[1] * query.shape[-1], query.shape[1]).weights(query, key)
 
 
-def _scaled_by(width: float):
+def _scaled_by(width: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Attention whose scores are divided by the root of `width`, which the heads' own width should be."""
     return lambda query, key: (query @ key.transpose(-2, -1) / width**0.5).softmax(dim=-1)
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Experiment:
     fresh_heads: bool = False
 
 
-def _without(**changes) -> Callable[[TrainConfig], TrainConfig]:
+def _without(**changes: Any) -> Callable[[TrainConfig], TrainConfig]:
     return lambda config: replace(config, **changes)
 
 
@@ -184,17 +185,15 @@ def load_runs(
 
 
 @checked
-def load_seeds(
-    experiments: Collection[str] = EXPERIMENTS, *, folder: str | Path = RUNS_FOLDER
-) -> dict[str, list[RecordedRun]]:
+def load_seeds(experiments: Collection[str] = EXPERIMENTS) -> dict[str, list[RecordedRun]]:
     """Every seed of the recorded runs among these experiments.
 
     Raises:
         ValueError: none has been recorded from seed 0.
     """
     found = {}
-    for name, first in load_runs(experiments, folder=folder).items():
-        others = [local_path(folder) / _file_name(name, seed) for seed in SEEDS[1:]]
+    for name, first in load_runs(experiments).items():
+        others = [RUNS_FOLDER / _file_name(name, seed) for seed in SEEDS[1:]]
         found[name] = [first, *(_read(path) for path in others if path.is_file())]
     return found
 

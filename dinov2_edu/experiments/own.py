@@ -15,8 +15,7 @@ from dinov2_edu.data.own import (
     NO_CLASS,
     OwnFolder,
     OwnPictures,
-    classed_rows,
-    held_out_rows,
+    labelled_rows,
     look_over,
     read_own,
 )
@@ -109,11 +108,9 @@ def labelled_halves(path: Path, limit: int | None = None) -> tuple[FilePictures,
     """
     folder = look_over(path)
     folder.check_whole()
-    held, counted = held_out_rows(folder), classed_rows(folder)
     labels = torch.tensor(folder.labels)
     halves = []
-    for part in (~held, held):
-        rows = (part & counted).nonzero()[:, 0]
+    for rows in labelled_rows(folder):
         found = labels[rows].unique()
         require(
             len(found) >= 2,

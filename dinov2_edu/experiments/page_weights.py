@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dinov2_edu.checks import check_at_least, checked
+from dinov2_edu.checks import checked
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 
 
@@ -42,15 +42,10 @@ class _Stream:
 
 
 @checked
-def page_random_backbone(config: ViTConfig, seed: int = 0) -> VisionTransformer:
-    """A ViT of these sizes with the random weights that a page draws from this seed, in official initialisation.
-
-    Raises:
-        ValueError: a seed below 0.
-    """
-    check_at_least(0, seed=seed)
+def page_random_backbone(config: ViTConfig) -> VisionTransformer:
+    """A ViT of these sizes with the random weights that a page draws, in official initialisation."""
     model = VisionTransformer(replace(config, init="official"))
-    stream, fan_in = _Stream(seed + 1), config.in_channels * config.patch_size**2
+    stream, fan_in = _Stream(1), config.in_channels * config.patch_size**2
     for name, weight in model.state_dict().items():
         n = weight.numel()
         if "patch_embed" in name:

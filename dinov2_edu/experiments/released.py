@@ -24,7 +24,7 @@ from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import dense_evaluator, knn_evaluator
 from dinov2_edu.experiments.presets import patterns10_run
 from dinov2_edu.files import local_path, write_whole
-from dinov2_edu.training.checkpoint import load_checkpoint, start_from
+from dinov2_edu.training.checkpoint import load_checkpoint, save_checkpoint, start_from
 from dinov2_edu.training.config import TrainConfig
 from dinov2_edu.training.distillation import distill_from
 from dinov2_edu.training.folder import CHECKPOINT, say_differences
@@ -57,9 +57,6 @@ KEPT = (
     "knn_step",
 )
 """Curves of a run that are recorded."""
-
-MEASURED = "measured.json"
-"""Beside a checkpoint: what `followed` measures and the checkpoint does not hold."""
 
 Measure = Callable[[VisionTransformer], float]
 
@@ -112,9 +109,9 @@ def followed(
 ) -> dict[str, Any]:
     """Train to the end; return the curves with both measures, and the seconds that training alone took.
 
-    With a folder, what was measured and the time are kept beside the checkpoint, so that a run that was stopped ends
-    with the curves of one that was not. A run that a signal ended without waiting loses the time since its last
-    measure.
+    With a folder, the dense measure and the seconds are kept in the history of its checkpoint, so that a run that was
+    stopped ends with the curves of one that was not. A run that a signal ended without waiting loses the time since its
+    last measure.
 
     Args:
         state: new, or read back from the folder.
@@ -123,31 +120,27 @@ def followed(
         folder: where the run is kept, or None for nowhere.
 
     Raises:
-        ValueError: the folder holds another run, or its file of measures is damaged.
+        ValueError: the folder holds another run.
         KeyboardInterrupt: it was interrupted.
     """
     learnt_from = pictures()[0].images  # before the clock starts: drawing them takes minutes
-    dense, before = read_measured(folder, state.step)
-    begun, measuring = state.step, 0.0
+    history, begun = state.history, state.step
+    if begun and "dense" not in history:
+        say(f"{folder} holds no dense measure: that and the seconds count from step {begun} on")
+    steps, dense, seconds = (history.setdefault(name, []) for name in ("dense_step", "dense", "seconds"))
+    start = time.perf_counter()
 
     def evaluate(backbone: VisionTransformer) -> float:
-        nonlocal measuring
-        begun_at = time.perf_counter()
+        nonlocal start
+        seconds.append(time.perf_counter() - start)
         try:
-            dense[state.step] = measures()["dense"](backbone)
-            found = measures()["knn"](backbone)
+            found = {name: measure(backbone) for name, measure in measures().items()}
         finally:
-            measuring += time.perf_counter() - begun_at
-        keep()
-        return found
-
-    def keep() -> float:
-        trained = time.perf_counter() - start - measuring if state.step > begun else 0.0
-        seconds = round(before + trained, 1)
-        if folder is not None:
-            content = {"dense": {str(step): value for step, value in dense.items()}, "seconds": seconds}
-            write_whole(folder / MEASURED, json.dumps(content) + "\n")
-        return seconds
+            start = time.perf_counter()
+        if state.step not in steps:
+            steps.append(state.step)
+            dense.append(found["dense"])
+        return found["knn"]
 
     options = FitOptions(
         evaluate=evaluate,
@@ -157,43 +150,19 @@ def followed(
         progress=False,
         checkpoint_every=every,
     )
-    start = time.perf_counter()
     fit(state, learnt_from, options, losses_of=losses_of)
-    if not state.interrupted and state.config.steps not in dense:  # it had ended, and this did not follow it
-        evaluate(state.teacher.backbone)
-    seconds = keep()
+    if state.step > begun:
+        seconds.append(time.perf_counter() - start)
+        if folder is not None:
+            save_checkpoint(state, folder / CHECKPOINT)
     if state.interrupted:
         raise KeyboardInterrupt
-    history = {key: [float(f"{value:.4g}") for value in state.history[key]] for key in KEPT}
-    history["dense"] = [round(value, 4) for _, value in sorted(dense.items())]
-    history["dense_step"] = [float(step) for step in sorted(dense)]
-    return {"config": said(state.config), "history": history, "seconds": seconds}
-
-
-def read_measured(folder: Path | None, step: int) -> tuple[dict[int, float], float]:
-    """What `followed` kept of a run that is now at this step: the dense measure by steps, and seconds of training.
-
-    Nothing of a run at its beginning. Where a run is under way and nothing is kept of it, that is said.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    if folder is None or step == 0:
-        return {}, 0.0
-    path = folder / MEASURED
-    if not path.is_file():
-        say(f"{path} is not there: the dense measure and the seconds count from step {step} on")
-        return {}, 0.0
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-        dense = {int(at): float(value) for at, value in kept["dense"].items()}
-        seconds = float(kept["seconds"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is no file of measures ({type(error).__name__}: {error}): remove it, and the run goes on without "
-            "what it held"
-        ) from None
-    return {at: value for at, value in dense.items() if at <= step}, seconds
+    if state.step not in steps:  # it had ended, and this did not follow it
+        evaluate(state.teacher.backbone)
+    curves = {key: [float(f"{value:.4g}") for value in history[key]] for key in KEPT}
+    curves["dense"] = [round(value, 4) for value in dense]
+    curves["dense_step"] = [float(step) for step in steps]
+    return {"config": said(state.config), "history": curves, "seconds": round(sum(seconds), 1)}
 
 
 def said(config: TrainConfig) -> dict[str, Any]:

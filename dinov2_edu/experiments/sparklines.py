@@ -9,6 +9,7 @@ from dinov2_edu.checks import checked, require
 from dinov2_edu.training.state import TrainState
 
 _LEVELS = "▁▂▃▄▅▆▇█"
+_WIDTH = 48  # blocks
 
 WATCHED = {
     "loss": "loss",
@@ -20,15 +21,14 @@ WATCHED = {
 
 
 @checked
-def sparkline(values: Sequence[float], width: int = 48) -> str:
-    """A curve as one line of text, its lowest value as the lowest block; longer curves are averaged down to `width`.
+def sparkline(values: Sequence[float]) -> str:
+    """A curve as one line of text, its lowest value as the lowest block; longer curves are averaged down to 48.
 
     Raises:
-        ValueError: no values, or a width below 1.
+        ValueError: no values.
     """
     require(len(values) > 0, "a curve needs at least one value")
-    require(width >= 1, f"width must be at least 1, got {width}")
-    count = min(width, len(values))
+    count = min(_WIDTH, len(values))
     edges = [round(i * len(values) / count) for i in range(count + 1)]
     means = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
     low, span = min(means), max(means) - min(means)

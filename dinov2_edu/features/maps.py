@@ -10,7 +10,7 @@ from torch import Tensor
 from dinov2_edu.checks import checked, describe, require
 from dinov2_edu.features.principal import principal_directions
 from dinov2_edu.numerics import torch_defaults
-from dinov2_edu.shapes import check_float_images
+from dinov2_edu.shapes import check_images
 from dinov2_edu.vit import VisionTransformer
 
 Maps = Float[np.ndarray, "h rows cols"]
@@ -37,7 +37,7 @@ def attention_over_patches(model: VisionTransformer, image: Tensor, layer: int =
         ValueError: more than one image, or sides that are no multiples of the patch size.
     """
     batch = image[None] if isinstance(image, Tensor) and image.ndim == 3 else image
-    check_float_images(batch, channels=model.config.in_channels, multiple_of=model.config.patch_size)
+    check_images(batch, channels=model.config.in_channels, multiple_of=model.config.patch_size)
     require(len(batch) == 1, f"wanted one image, got {describe(image)}: give them one after the other")
     attention = model.attention_maps(batch.to(model.pos_embed.device), layer)[0]  # h t t
     from_class = attention[:, 0, model.n_prefix_tokens :]  # h n

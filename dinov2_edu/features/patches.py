@@ -16,7 +16,7 @@ from dinov2_edu.shapes import (
     ByteImages,
     Images,
     PatchTokens,
-    check_float_images,
+    check_images,
 )
 from dinov2_edu.vit import VisionTransformer
 
@@ -48,7 +48,7 @@ def patch_tokens(
     Source: paper, section 7.4 (concatenated layers); official `get_intermediate_layers` @ b8931f7.
     """
     patch = model.config.patch_size
-    check_float_images(images, channels=model.config.in_channels, multiple_of=patch)
+    check_images(images, channels=model.config.in_channels, multiple_of=patch)
     require(len(layers) > 0, "layers is empty: wanted at least one block, such as (-1,)")
     device = model.pos_embed.device
     if window is not None:
@@ -102,7 +102,7 @@ def pixel_patches(images: Images, patch: int, *, mean: bool = False) -> Float[Te
         ValueError: patches that do not tile the images.
     """
     check_at_least(1, patch=patch)
-    check_float_images(images, multiple_of=patch)
+    check_images(images, multiple_of=patch)
     if mean:
         return avg_pool2d(images, patch).flatten(2).transpose(1, 2)
     return unfold(images, patch, stride=patch).transpose(1, 2)

@@ -1,4 +1,8 @@
-"""Principal directions of rows, for colours and for codes of 8 bits."""
+"""Principal directions of rows, for colours and for codes of 8 bits.
+
+scikit-learn has this solver of PCA from 1.5 on (`svd_solver="covariance_eigh"`); this package takes 1.4 too, which has
+none such.
+"""
 
 import numpy as np
 

@@ -1,7 +1,6 @@
 """What recordings hold, ready to use: tokens, attention and lengths of the sample squares, class tokens of CIFAR-10."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -65,17 +64,16 @@ class RecordedCifar10:
 
 
 @checked
-def read_recorded_photos(model: str, folder: str | Path | None = None) -> RecordedPhotos:
+def read_recorded_photos(model: str) -> RecordedPhotos:
     """Read what a backbone made of the sample squares.
 
     Args:
         model: name of the weights, such as "vitl14".
-        folder: as in `read_recording`.
 
     Raises:
         RecordingUnavailable: it was not recorded, or is refused; as `read_recording`.
     """
-    recording = read_recording(f"photos-{model}", folder)
+    recording = read_recording(f"photos-{model}")
     kept = _tensors(recording)
     try:
         pictures, blocks = tuple(recording.about["pictures"]), tuple(recording.about["blocks"])
@@ -98,18 +96,13 @@ def read_recorded_photos(model: str, folder: str | Path | None = None) -> Record
         raise _of_another_form(recording, error) from None
 
 
-@checked
-def read_recorded_cifar10(model: str = "vits14", folder: str | Path | None = None) -> RecordedCifar10:
-    """Read the class tokens that a backbone gave CIFAR-10's pictures.
-
-    Args:
-        model: name of the weights.
-        folder: as in `read_recording`.
+def read_recorded_cifar10() -> RecordedCifar10:
+    """Read the class tokens that ViT-S/14 gave CIFAR-10's pictures.
 
     Raises:
         RecordingUnavailable: they were not recorded, or are refused; as `read_recording`.
     """
-    recording = read_recording(f"cifar10-{model}", folder)
+    recording = read_recording("cifar10-vits14")
     kept = _tensors(recording)
     try:
         code = EightBits(kept["mean"], kept["basis"], kept["scale"])

@@ -127,16 +127,14 @@ def _read_one(
     held = _bytes_needed(picture)
     allowance.take(number, held)
     if allowance.stopped:
-        return PictureError("it was not read: the run ended", permanent=False), 0
+        return PictureError("it was not read: the run ended"), 0
     found: np.ndarray | Hashed | PictureError
     try:
         found = read_rgb(picture) if known is None else _hashed(picture, known)
     except PictureError as error:
-        # Another one: this holds on to the pixels.
-        found = PictureError(error.reason, permanent=error.permanent)
+        found = PictureError(error.reason)  # another one: this holds on to the pixels
     except MemoryError:
-        reason = "there is not enough memory to read it: free some, or save it smaller"
-        found = PictureError(reason, permanent=False)
+        found = PictureError("there is not enough memory to read it: free some, or save it smaller")
     pixels = found.pixels if isinstance(found, Hashed) else found
     left = pixels.nbytes if isinstance(pixels, np.ndarray) else 0
     allowance.give_back(held - left)

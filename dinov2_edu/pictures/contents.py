@@ -87,15 +87,15 @@ def open_file(path: str | os.PathLike) -> Any:
         place = local_path(path)
         found = place.stat()
         if stat.S_ISDIR(found.st_mode):
-            raise PictureError("this is a folder: give the picture files in it", permanent=False)
+            raise PictureError("this is a folder: give the picture files in it")
         if not stat.S_ISREG(found.st_mode):
-            raise PictureError("this is a pipe or a device, not a picture file: remove it", permanent=False)
+            raise PictureError("this is a pipe or a device, not a picture file: remove it")
         _check_bytes(found.st_size)
         return place.open("rb")
     except PictureError:
         raise
     except OSError as error:
-        raise PictureError(_cause(error, place), permanent=False) from error
+        raise PictureError(_cause(error, place)) from error
     except ValueError as error:
         raise PictureError(f"this is no path ({error}): name a picture file") from error
 
@@ -117,8 +117,7 @@ def _bounded(file: BinaryFile, size: int = MAX_BYTES) -> bytes:
     try:
         content = file.read(min(size, MAX_BYTES) + 1)
     except OSError as error:
-        reason = f"it cannot be read ({error.strerror or error}): try again"
-        raise PictureError(reason, permanent=False) from error
+        raise PictureError(f"it cannot be read ({error.strerror or error}): try again") from error
     if not isinstance(content, bytes):
         raise PictureError("the file is open as text: open it with mode 'rb'")
     _check_bytes(len(content))
@@ -127,8 +126,7 @@ def _bounded(file: BinaryFile, size: int = MAX_BYTES) -> bytes:
 
 def _check_bytes(size: int) -> None:
     if size > MAX_BYTES:
-        reason = f"the file has more than {MAX_BYTES >> 20} MiB: save it smaller, as JPEG or PNG"
-        raise PictureError(reason, permanent=False)
+        raise PictureError(f"the file has more than {MAX_BYTES >> 20} MiB: save it smaller, as JPEG or PNG")
 
 
 def _rewound(file: Any) -> bytes:

@@ -57,17 +57,14 @@ def decoding(content: bytes) -> Iterator[None]:
     except (PictureError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        reason = f"{error} Raise PIL.Image.MAX_IMAGE_PIXELS, or save it smaller"
-        raise PictureError(reason, permanent=False) from error
+        raise PictureError(f"{error} Raise PIL.Image.MAX_IMAGE_PIXELS, or save it smaller") from error
     except UnidentifiedImageError as error:
         raise _unknown(content) from error
     except Exception as error:  # PIL raises many kinds for damaged files
         text = f"{type(error).__name__}: {error}"
         passing = re.search("out of memory|not available", text) is not None  # memory, or how PIL was built
         cause = "it cannot be decoded here" if passing else "it is damaged or cut short"
-        raise PictureError(
-            f"{cause} ({text}): fetch it again, or remove it", permanent=not passing
-        ) from error
+        raise PictureError(f"{cause} ({text}): fetch it again, or remove it") from error
 
 
 def _unknown(content: bytes) -> PictureError:
@@ -79,6 +76,5 @@ def _unknown(content: bytes) -> PictureError:
         return PictureError(f"it is damaged or cut short ({kind}): fetch it again, or remove it")
     if kind:
         plugin = "install a newer pillow" if kind == "AVIF" else "call pillow-heif's register_heif_opener()"
-        reason = f"no decoder for {kind} pictures is there: save it as JPEG, or {plugin}"
-        return PictureError(reason, permanent=False)
+        return PictureError(f"no decoder for {kind} pictures is there: save it as JPEG, or {plugin}")
     return PictureError(f"it is no picture of a kind that is read ({known}): save it as one, or remove it")

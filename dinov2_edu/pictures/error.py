@@ -12,13 +12,11 @@ class PictureError(ValueError):
     Attributes:
         name: which picture.
         reason: what is wrong with it and what to do.
-        permanent: True where its own content is at fault, so that trying again brings the same; False where the
-            cause may pass: memory, open files, a missing file, a limit, a decoder that is not installed.
     """
 
-    def __init__(self, reason: str, name: str = "", *, permanent: bool = True) -> None:
+    def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.name, self.permanent = reason, name, permanent
+        self.reason, self.name = reason, name
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}" if self.name else self.reason

@@ -38,8 +38,9 @@ def check_sides(size: tuple[int, int], most: int) -> None:
     if min(size) < 1:
         raise PictureError(f"it has no pixels ({width} x {height}): remove it")
     if width * height > most:
-        reason = f"{width} x {height} pixels are more than {most // 10**6} megapixels: save it smaller"
-        raise PictureError(reason, permanent=False)
+        raise PictureError(
+            f"{width} x {height} pixels are more than {most // 10**6} megapixels: save it smaller"
+        )
     if max(size) > _LONGEST_PROPORTION * min(size):
         raise PictureError(f"{width} x {height} pixels are a strip: crop it to at most 50 to 1")
 

@@ -41,7 +41,7 @@ def read_rgb(picture: Picture, *, name: str = "") -> UInt8[np.ndarray, "height w
         raise
     except MemoryError as error:
         reason = "there is not enough memory to read it: free some, or make the picture smaller"
-        raise PictureError(reason, name or _name_of(picture), permanent=False) from error
+        raise PictureError(reason, name or _name_of(picture)) from error
 
 
 def read_tensor(picture: Picture, *, name: str = "") -> UInt8[Any, "3 height width"]:

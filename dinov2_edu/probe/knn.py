@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dinov2_edu.checks import check_at_least, check_temperature, checked, require
+from dinov2_edu.checks import check_above_zero, check_at_least, checked, require
 from dinov2_edu.numerics import torch_defaults
 from dinov2_edu.probe.checks import check_labelled, check_pair, check_rows
 from dinov2_edu.probe.report import ProbeReport, make_report
@@ -70,7 +70,7 @@ def knn_predict(
     Source: DINO `eval_knn.py`; official `dinov2/eval/knn.py` @ b8931f7 (k = 20, T = 0.07).
     """
     check_labelled(train, labels, "training")
-    check_temperature(temperature)
+    check_above_zero(temperature=temperature)
     check_at_least(1, k=k)
     similarities, indices = nearest(train, test, min(k, len(train)))
     # Less the largest: the same shares, and no overflow at small temperatures.

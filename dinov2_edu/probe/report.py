@@ -34,6 +34,8 @@ class Calibration(NamedTuple):
 def calibrate(confidence: Float[np.ndarray, " n"], correct: np.ndarray, n_bins: int = 15) -> Calibration:
     """Compare confidence with accuracy in `n_bins` equal bins.
 
+    scikit-learn's `calibration_curve` takes two classes, and does not say how many predictions a bin holds.
+
     Source: Guo et al., "On calibration of modern neural networks", 2017, equation 3.
     """
     confidence = confidence.astype(np.float64)

@@ -8,7 +8,6 @@ from dinov2_edu.checks import (
     check_at_least,
     check_one_of,
     check_probability,
-    check_temperature,
     checked,
     require,
 )
@@ -133,9 +132,9 @@ class TrainConfig:
             )
 
     def _check_ranges(self) -> None:
-        check_temperature(self.student_temperature, "student_temperature")
+        check_above_zero(student_temperature=self.student_temperature)
         for value in self.teacher_temperature:
-            check_temperature(value, "teacher_temperature")
+            check_above_zero(teacher_temperature=value)
         for name in ("momentum", "mask_ratio"):
             for value in getattr(self, name):
                 check_probability(value, name)

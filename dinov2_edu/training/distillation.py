@@ -9,7 +9,7 @@ Source: paper, section 5 ("Model distillation"). The official repository @ b8931
 
 import torch
 
-from dinov2_edu.checks import check_temperature, checked, require
+from dinov2_edu.checks import check_above_zero, checked, require
 from dinov2_edu.training.network import Network
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.training.step import Batch, Losses, LossFunction, losses_between
@@ -35,7 +35,7 @@ def distill_from(teacher: Network) -> LossFunction:
         state: TrainState, batch: Batch, teacher_temperature: float, generator: torch.Generator | None = None
     ) -> Losses:
         """As `compute_losses`, with the finished teacher's targets; the masks of the batch are not looked at."""
-        check_temperature(teacher_temperature, "teacher_temperature")
+        check_above_zero(teacher_temperature=teacher_temperature)
         check_student(state, teacher)
         crops, config = batch.global_crops, state.config
         everywhere = crops.new_ones(len(crops), config.crop_grid[0] * config.crop_grid[1], dtype=torch.bool)

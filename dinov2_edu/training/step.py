@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dinov2_edu.checks import check_temperature, checked, require
+from dinov2_edu.checks import check_above_zero, checked, require
 from dinov2_edu.crops import Views, multi_crop
 from dinov2_edu.ema import update_teacher
 from dinov2_edu.losses import (
@@ -117,7 +117,7 @@ def compute_losses(
     Raises:
         ValueError: an odd number of global crops, or a temperature that is not above 0.
     """
-    check_temperature(teacher_temperature, "teacher_temperature")
+    check_above_zero(teacher_temperature=teacher_temperature)
     teacher, student = _run_networks(state, batch, generator)
     return losses_between(state, teacher, student, batch.masks, teacher_temperature)
 

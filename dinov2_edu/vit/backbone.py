@@ -19,7 +19,7 @@ from dinov2_edu.shapes import (
     PatchMask,
     PatchTokens,
     can_look,
-    check_float_images,
+    check_images,
     in_graph,
 )
 from dinov2_edu.vit.block import Block, PatchEmbed
@@ -117,7 +117,7 @@ class VisionTransformer(nn.Module):
         A masked patch's embedding is replaced by the mask token *before* its position is added, so the
         network knows where it is and not what it shows.
         """
-        check_float_images(images, channels=self.config.in_channels, multiple_of=self.config.patch_size)
+        check_images(images, channels=self.config.in_channels, multiple_of=self.config.patch_size)
         rows, cols = self.grid(*images.shape[-2:])
         patches = self.patch_embed(images.to(self.pos_embed.dtype))
         if masks is not None:

@@ -1,6 +1,7 @@
 """Backbones of the released sizes, and the book's own."""
 
 from dataclasses import replace
+from typing import Any
 
 from dinov2_edu.vit.backbone import VisionTransformer
 from dinov2_edu.vit.config import ViTConfig
@@ -29,14 +30,14 @@ RELEASED = {
 """The released backbones without registers, by the names of their files."""
 
 
-def with_changes(default: ViTConfig, **changes) -> ViTConfig:
+def with_changes(default: ViTConfig, **changes: Any) -> ViTConfig:
     """Change sizes; with registers, positions are interpolated as the official register models do."""
     if changes.get("n_registers", default.n_registers):
         default = replace(default, interpolate_offset=0.0, interpolate_antialias=True)
     return replace(default, **changes)
 
 
-def vit_tiny(**changes) -> VisionTransformer:
+def vit_tiny(**changes: Any) -> VisionTransformer:
     """A small one for 32-pixel images: width 192, 12 blocks, 3 heads, patch 4; 5.4 M parameters.
 
     Keyword arguments change fields of `ViTConfig`.
@@ -45,7 +46,7 @@ def vit_tiny(**changes) -> VisionTransformer:
     return VisionTransformer(with_changes(default, **changes))
 
 
-def vit_small(**changes) -> VisionTransformer:
+def vit_small(**changes: Any) -> VisionTransformer:
     """ViT-S/14 as released: width 384, 12 blocks, 6 heads; 22.1 M parameters, 12.25 GFLOP an image at 224.
 
     Keyword arguments change fields of `ViTConfig`.
@@ -53,16 +54,16 @@ def vit_small(**changes) -> VisionTransformer:
     return VisionTransformer(with_changes(RELEASED["vits14"], **changes))
 
 
-def vit_base(**changes) -> VisionTransformer:
+def vit_base(**changes: Any) -> VisionTransformer:
     """ViT-B/14 as released: width 768, 12 blocks, 12 heads. Keyword arguments change fields of `ViTConfig`."""
     return VisionTransformer(with_changes(RELEASED["vitb14"], **changes))
 
 
-def vit_large(**changes) -> VisionTransformer:
+def vit_large(**changes: Any) -> VisionTransformer:
     """ViT-L/14 as released: width 1024, 24 blocks, 16 heads. Keyword arguments change fields of `ViTConfig`."""
     return VisionTransformer(with_changes(RELEASED["vitl14"], **changes))
 
 
-def vit_giant2(**changes) -> VisionTransformer:
+def vit_giant2(**changes: Any) -> VisionTransformer:
     """ViT-g/14 as released: width 1536, 40 blocks, 24 heads, SwiGLU. Keyword arguments change fields of `ViTConfig`."""
     return VisionTransformer(with_changes(RELEASED["vitg14"], **changes))

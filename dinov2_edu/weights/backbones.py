@@ -32,13 +32,11 @@ class LoadedBackbone:
         model: in evaluation mode, frozen.
         name: the name it was loaded by.
         notice: "" for the weights that were wanted first, else a sentence to show beside every number.
-        reasons: why each backbone that was wanted more could not be had.
     """
 
     model: VisionTransformer
     name: str
     notice: str
-    reasons: tuple[str, ...] = ()
 
 
 def _some(names: Sequence[str]) -> str:
@@ -196,17 +194,15 @@ def available_backbone(
     """
     unknown = [name for name in names if name not in _NAMES and not _is_file(name)]
     require(len(names) > 0 and not unknown, f"names must be some of {', '.join(_NAMES)}, got {names!r}")
-    reasons: list[str] = []
     for name in (*names, "random"):
         try:
             model = load_backbone(name, device=device)
-        except WeightsUnavailable as error:
-            reasons.append(str(error))
+        except WeightsUnavailable:
             continue
         notice = _notice(model.name, name, names[0])
         if notice:
             print(notice)
-        return LoadedBackbone(model, name, notice, tuple(reasons))
+        return LoadedBackbone(model, name, notice)
     raise AssertionError("the random backbone can always be built")
 
 

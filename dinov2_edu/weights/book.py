@@ -56,44 +56,33 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
     return folder / "book.safetensors"
 
 
-def _absent(path: Path, named: bool) -> WeightsUnavailable:
-    """What to say if a file is not there; a page shows this, so it names no path of a machine unless it was given."""
-    where = path if named else f"dinov2_edu/assets/{path.name}"
-    return WeightsUnavailable(
-        f"the book's own checkpoint is not there ({where}): chapter 07's training writes it"
-    )
+def _kept(name: str) -> Path:
+    """One of the two files, if it is there; a page shows the error, so it names no path of a machine."""
+    path = ASSETS / name
+    if not path.is_file():
+        raise WeightsUnavailable(
+            f"the book's own checkpoint is not there (dinov2_edu/assets/{name}): chapter 07's training writes it"
+        )
+    return path
 
 
-@checked
-def read_book_card(folder: str | Path | None = None) -> dict:
+def read_book_card() -> dict:
     """The model card that `save_book_checkpoint` wrote: what made the weights, and what they reach.
 
-    Args:
-        folder: where it lies; `ASSETS` if None.
-
     Raises:
-        WeightsUnavailable: there is no card in `folder`.
+        WeightsUnavailable: there is no card.
     """
-    path = local_path(folder or ASSETS) / "book.json"
-    if not path.is_file():
-        raise _absent(path, named=folder is not None)
-    return json.loads(path.read_text())
+    return json.loads(_kept("book.json").read_text())
 
 
-@checked
-def read_book_checkpoint(folder: str | Path | None = None) -> tuple[ViTConfig, dict[str, Tensor]]:
+def read_book_checkpoint() -> tuple[ViTConfig, dict[str, Tensor]]:
     """Read back what `save_book_checkpoint` wrote: the sizes, and the tensors in half precision.
 
-    Args:
-        folder: where it lies; `ASSETS` if None.
-
     Raises:
-        WeightsUnavailable: there is no checkpoint in `folder`.
+        WeightsUnavailable: there is no checkpoint.
         WeightsRefused: the file is cut short or was not written by `save_book_checkpoint`.
     """
-    path = local_path(folder or ASSETS) / "book.safetensors"
-    if not path.is_file():
-        raise _absent(path, named=folder is not None)
+    path = _kept("book.safetensors")
     config, tensors = read_weights(path)
     if config is None:
         raise WeightsRefused(f"{path} is not the book's checkpoint, it records no sizes: restore it")

@@ -114,8 +114,7 @@ class BookWidget(anywidget.AnyWidget):
     puts out two things: the live control, and a still figure for print and for browsers without JavaScript.
 
     Args:
-        still: what stands in for the control: a figure of `dinov2_edu.plots`, SVG text, or the bytes of a PNG
-            or JPEG file.
+        still: what stands in for the control: a figure of `dinov2_edu.plots`.
         alt: what the still figure shows, in words.
         values: starting values of the subclass's traitlets.
 
@@ -132,6 +131,7 @@ class BookWidget(anywidget.AnyWidget):
     _css = stylesheet()
     has_still = traitlets.Bool(False).tag(sync=True)
 
+    @checked
     def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
         if still is not None and not alt:
             raise ValueError("a still figure needs `alt`: say in words what it shows")
@@ -150,28 +150,46 @@ class BookWidget(anywidget.AnyWidget):
             display(HTML(self._still_html))
 
 
+def one_of(allowed: Any, proposal: dict[str, Any]) -> Any:
+    """Validate a traitlet: return the proposed value.
+
+    Raises:
+        TraitError: it is none of the allowed ones.
+    """
+    name, value = proposal["trait"].name, proposal["value"]
+    if value not in allowed:
+        raise traitlets.TraitError(f"{name}: wanted one of {list(allowed)}, got {value!r}")
+    return value
+
+
+def inside(grid: tuple[int, int], proposal: dict[str, Any]) -> list[int]:
+    """Validate a traitlet: return the proposed (row, column).
+
+    Raises:
+        TraitError: it lies outside the grid.
+    """
+    (row, col), (rows, cols), name = proposal["value"], grid, proposal["trait"].name
+    if not (0 <= row < rows and 0 <= col < cols):
+        raise traitlets.TraitError(
+            f"{name}: wanted (row, column) within the {rows} x {cols} grid, got {row, col}"
+        )
+    return [row, col]
+
+
 def still_html(still: Any, alt: str) -> str:
     """Return the HTML of a figure that a page shows only in print or when it runs no JavaScript.
 
     Args:
-        still: a figure of `dinov2_edu.plots`, SVG text, or the bytes of a PNG or JPEG.
+        still: a figure of `dinov2_edu.plots`.
         alt: what it shows, in words.
 
     Raises:
-        ValueError: `still` is none of these.
+        ValueError: `still` is no such figure.
     """
-    if hasattr(still, "encoded"):
-        still = still.encoded()[1]
-    if isinstance(still, str) and "<svg" in still:
-        kind, content = "svg+xml", still.encode()
-    elif isinstance(still, bytes) and still.startswith((b"\x89PNG", b"\xff\xd8")):
-        kind, content = ("png" if still.startswith(b"\x89PNG") else "jpeg"), still
-    else:
-        kind = type(still).__name__
-        raise ValueError(
-            f"still: wanted a figure of dinov2_edu.plots, SVG text or PNG or JPEG bytes, got {kind}"
-        )
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    if not hasattr(still, "encoded"):
+        raise ValueError(f"still: wanted a figure of dinov2_edu.plots, got {type(still).__name__}")
+    mime, content = still.encoded()
+    source = f"data:{mime};base64,{base64.b64encode(content).decode()}"
     return (
         f'<figure class="dv2-still" style="display:none">'
         f'<img src="{source}" alt="{html.escape(alt, quote=True)}" style="max-width:100%">'

@@ -16,7 +16,6 @@ export const indexOf = ([r, c], [, cols]) => r * cols + c;
 export const patchOf = (index, [, cols]) => [Math.floor(index / cols), index % cols];
 export const inWords = ([r, c]) => `row ${r + 1}, column ${c + 1}`;
 export const fixed = (value, digits = 2) => minus(value.toFixed(digits));
-export const strongest = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 
 /** Hidden patches as text, "4x4:0660" (rows x columns, then bits as hexadecimal), for any grid. */
 export function hiddenBits(text, [rows, cols]) {

@@ -36,6 +36,16 @@ export function crisp(canvas, width, height) {
   return ctx;
 }
 
+/** A crop of a photo, resized by the browser to a canvas of `side` pixels. */
+export function cutOut(photo, { box: [top, left, height, width], flip }, side) {
+  const canvas = h("canvas", { width: side, height: side });
+  const ctx = canvas.getContext("2d", { willReadFrequently: true });
+  ctx.imageSmoothingQuality = "high";
+  if (flip) ctx.setTransform(-1, 0, 0, 1, side, 0);
+  ctx.drawImage(photo, left, top, width, height, 0, 0, side, side);
+  return canvas;
+}
+
 /** The page's own font at a size in CSS pixels, as a canvas wants it. */
 export const font = (ui, size, weight = 400) => `${weight} ${size}px ${getComputedStyle(ui.root).fontFamily}`;
 

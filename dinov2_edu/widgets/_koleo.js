@@ -1,53 +1,27 @@
 // KoLeo on points of any length: the loss, its gradient, and gradient descent on it.
 import { sum } from "./_shared.js";
-
-export const EPS = 1e-8;
+import { koleoLoss, nearestOther } from "./live/koleo.js";
 
 export const length = (point) => Math.hypot(...point);
 export const dot = (a, b) => sum(a.map((value, i) => value * b[i]));
 
 /** A point brought to length 1. */
-export const unit = (point) => point.map((value) => value / Math.max(length(point), EPS));
+export const unit = (point) => point.map((value) => value / Math.max(length(point), 1e-8));
 
 /** For each unit vector the index of its nearest other one (the largest cosine). */
-export function nearestOthers(units) {
-  return units.map((one, i) => {
-    const cosines = units.map((other, j) => (i === j ? -2 : dot(one, other)));
-    return cosines.indexOf(Math.max(...cosines));
-  });
-}
+export const nearestOthers = (units) => units.map((one, i) => nearestOther(units.flat(), i, units.length, one.length));
 
-const difference = (a, b) => a.map((value, i) => value - b[i] + EPS);
-
-/** losses.koleo_loss: minus the mean log distance to the nearest other, of points brought to length 1. */
-export function koleoLoss(points) {
-  const units = points.map(unit);
-  const distances = nearestOthers(units).map((j, i) => length(difference(units[i], units[j])));
-  return -sum(distances.map((distance) => Math.log(distance + EPS))) / points.length;
-}
-
-/** The gradient of koleoLoss for each point. */
-export function koleoGradient(points) {
-  const units = points.map(unit);
-  const gradients = units.map(() => [0, 0, 0]);
-  nearestOthers(units).forEach((j, i) => {
-    const apart = difference(units[i], units[j]);
-    const distance = length(apart);
-    apart.forEach((value, axis) => {
-      const pull = value / distance / (distance + EPS) / points.length;
-      gradients[i][axis] -= pull;
-      gradients[j][axis] += pull;
-    });
-  });
-  return gradients.map((gradient, i) => { // back through the normalisation: only the part along the sphere counts
-    const outward = dot(gradient, units[i]);
-    return gradient.map((value, axis) => (value - outward * units[i][axis]) / Math.max(length(points[i]), EPS));
-  });
+/** The KoLeo loss of points, and its gradient for each of them. */
+export function koleo(points) {
+  const [count, d] = [points.length, points[0].length];
+  const all = new Float64Array(count * d);
+  const loss = koleoLoss(points.flat(), all, 0, count, d, 1);
+  return { loss, gradients: points.map((_, i) => Array.from(all.subarray(i * d, (i + 1) * d))) };
 }
 
 /** Points after one step of gradient descent on the KoLeo loss, summed over the points instead of averaged. */
 export function koleoStep(points, stepSize) {
-  const gradients = koleoGradient(points);
+  const { gradients } = koleo(points);
   const size = stepSize * points.length;
   return points.map((point, i) => point.map((value, axis) => value - size * gradients[i][axis]));
 }

@@ -68,11 +68,6 @@ class NetworkWidget(BookWidget):
         if (name := message.get("wanted")) in self._files:
             self.send({"file": name}, [self._files[name]])
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of data that this control adds to a page, before base64 makes them a third more."""
-        return sum(map(len, self.samples))
-
 
 def metadata_of(content: bytes, path: Path, name: str, what: str) -> dict[str, Any]:
     """What a .safetensors file of ours holds as metadata under a name, as a dict."""

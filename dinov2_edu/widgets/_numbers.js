@@ -51,6 +51,10 @@ export function softmax(logits, temperature = 1) {
   return weights.map((weight) => weight / total);
 }
 
+/** Entropy in nats: 0 when one prototype has it all, ln k when uniform. */
+export const entropy = (probs) => -sum(probs.map((p) => (p > 0 ? p * Math.log(p) : 0)));
+
+export const indexOfMax = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 export const sum = (values) => { let total = 0; for (const value of values) total += value; return total; };
 export const mean = (values) => sum(values) / values.length;
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -82,6 +86,9 @@ export function ticks(low, high, count = 5) {
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(i * step);
   return found;
 }
+
+/** The letter that names a prototype: A to Z for 0 to 25. */
+export const letterOf = (k) => String.fromCharCode(65 + k);
 
 /** A number's text with a real minus sign. */
 export const minus = (text) => text.replace("-", "−");

@@ -2,13 +2,13 @@
 //
 // A scene is what boardFigure draws ({ list, columns, scale, alt, over }) and `said`, the readout. It is made anew whenever
 // the reader chose something, from `state` (the model's values), two pictures and the session of _seeing.js.
-import { mean, percent, rgb, sum } from "./_numbers.js";
+import { indexOfMax, mean, percent, rgb, sum } from "./_numbers.js";
 import { outline, strokeOverPhoto } from "./_figures.js";
 import { pcaColors } from "./_principal.js";
 import { cosines, unitRows } from "./_seeing.js";
 import { SHARES, shareOnScale, tokenGrid } from "./_tokens.js";
 import {
-  aspectOf, fixed, four, frame, hiddenBits, inWords, indexOf, middle, patchAtPlace, patchOf, photoBoard, sign, strongest,
+  aspectOf, fixed, four, frame, hiddenBits, inWords, indexOf, middle, patchAtPlace, patchOf, photoBoard, sign,
   valueBoard,
 } from "./_boards.js";
 import { nearestScene } from "./_nearest.js";
@@ -42,7 +42,7 @@ async function similarityScene(state, [first, second], session) {
   const [more, less] = [patchesOf(state.more.length ? state.more : [place]), patchesOf(state.less)];
   const [unitA, unitB] = [a, b].map(unitRows);
   const [own, others] = [unitA, unitB].map((unit) => similarity(unitA, a.d, more, less, unit));
-  const best = patchOf(strongest(others), b.grid);
+  const best = patchOf(indexOfMax(others), b.grid);
   const here = patchAtPlace(place, a.grid);
   const onFirst = (ctx, at) => {
     strokeOverPhoto(ctx, outline(atLeast(own, threshold), a.grid, at));
@@ -92,7 +92,7 @@ async function attentionScene(state, [picture], session) {
   const mark = (ctx, at) => { if (query === "patch") frame(ctx, here, grid, at); };
   const board = (title, values) => valueBoard(title, values.map(shareOnScale), grid, 0, mark);
   const peaks = shares.map((values, head) => {
-    const top = strongest(values);
+    const top = indexOfMax(values);
     return `head ${head + 1} ${fixed(values[top], 1)} at ${inWords(patchOf(top, grid))}`;
   });
   const who = query === "cls" ? "the class token" : `the patch at ${inWords(here)}`;

@@ -1,6 +1,6 @@
 // What a training step looks at and says: crops, masks, targets and guesses of one picture; neighbours of test pictures.
 import { font, outline } from "./_figures.js";
-import { mean, percent } from "./_numbers.js";
+import { indexOfMax, mean, percent } from "./_numbers.js";
 import { h } from "./_shell.js";
 
 const GAP = 8;       // pixels between pictures
@@ -35,9 +35,6 @@ function write(ui, ctx, text, x, y, { color = "soft", align = "left", room } = {
   ctx.textBaseline = "middle";
   ctx.fillText(text, x, y, room);
 }
-
-/** The place of the largest number. */
-const top = (probs) => probs.indexOf(Math.max(...probs));
 
 /** Pairs that a loss compares, one of a kind: { name, target, guess }. */
 function pairsOf({ globals: [first, second], locals }) {
@@ -110,7 +107,7 @@ export function paintStrip(ui, ctx, { width }, strip, names) {
   pairs.forEach((pair, i) => drawPair(ui, ctx, pair, NAME + size + GAP + i * (NAME + ROW), width));
   const hidden = globals.map(({ mask }) => (mask ? mask.reduce((total, one) => total + one, 0) : 0));
   const said = pairs.map(({ name, target, guess }) => `${name}: the target is ${percent(Math.max(...target))} ` +
-    `prototype ${top(target) + 1}, to which the student gives ${percent(guess[top(target)])}`);
+    `prototype ${indexOfMax(target) + 1}, to which the student gives ${percent(guess[indexOfMax(target)])}`);
   return `Step ${strip.step}, a picture of ${names[label] ?? "yours"}: two global crops with ${hidden.join(" and ")} ` +
     `patches hidden, ${locals.length} local crops. ${said.join(". ")}.`;
 }
@@ -130,7 +127,7 @@ export const neighboursAspect = (run) => (width) => {
 };
 
 const cuts = new WeakMap();       // bytes of many pictures -> Map from a place to the bytes of one, always the same object
-function cutOut(all, i, plane) {
+function bytesAt(all, i, plane) {
   if (!cuts.has(all)) cuts.set(all, new Map());
   const found = cuts.get(all);
   if (!found.has(i)) found.set(i, all.subarray(i * plane, (i + 1) * plane));
@@ -143,7 +140,7 @@ export function paintNeighbours(ui, ctx, { width }, { neighbours, untrained, pic
   const { side, tests, known } = pictures;
   const nameOf = (label) => pictures.names[label] ?? "yours";
   const size = cellSize(width, neighbours.length);
-  const bytesOf = (all, i) => cutOut(all, i, side ** 2);
+  const bytesOf = (all, i) => bytesAt(all, i, side ** 2);
   write(ui, ctx, "test picture", 0, NAME / 2);
   write(ui, ctx, "its nearest, the same texture framed", size + GAP + 4 + 26, NAME / 2, { room: width - size - 30 });
   neighbours.forEach(({ asked, label, nearest }, row) => {

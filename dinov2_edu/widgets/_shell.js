@@ -28,7 +28,7 @@ export function place(ui, into, element) {
 // ---- the shell --------------------------------------------------------------------------------------------
 
 /**
- * The frame around a widget: a stage for figures, a place for controls, one sentence of readout.
+ * The frame around a widget: a stage for figures, a place for controls, one sentence of readout; `style` has its own rules.
  *
  * Returns { model, root, stage, controls, say, busy, set, color, watch, repaint, cleanup }:
  *   say(text)      the readout, which screen readers read out
@@ -38,11 +38,12 @@ export function place(ui, into, element) {
  *   watch(paint)   calls paint now and, at most once a frame, whenever model, theme or width change
  *   cleanup        what render() returns
  */
-export function shell({ model, el, label }) {
+export function shell({ model, el, label, style = null }) {
   const stage = h("div", { class: "dv2-stage" });
   const controls = h("div", { class: "dv2-controls" });
   const readout = h("p", { class: "dv2-readout", "aria-live": "polite" });
-  const root = h("div", { class: "dv2", role: "group", "aria-label": label }, stage, controls, readout);
+  const root = h("div", { class: "dv2", role: "group", "aria-label": label }, stage, controls, readout,
+    style && h("style", {}, style));
   // JupyterLab takes the arrow keys for itself, also from a slider, unless the slider itself forbids it.
   root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   if (model.get("has_still")) root.classList.add("dv2-has-still");

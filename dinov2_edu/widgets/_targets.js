@@ -35,9 +35,6 @@ export function sinkhornKnopp(rows, temperature, halfSteps) {
   return logs.map((r) => r.map(Math.exp));
 }
 
-/** Entropy in nats: 0 when one prototype has it all, ln k when uniform. */
-export const entropy = (probs) => -sum(probs.map((p) => (p > 0 ? p * Math.log(p) : 0)));
-
 /** KL(teacher || student) in nats. */
 export const klDivergence = (teacher, student) =>
   sum(teacher.map((p, k) => (p > 0 ? p * (Math.log(p) - Math.log(student[k])) : 0)));

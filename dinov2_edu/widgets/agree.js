@@ -1,5 +1,5 @@
 // One step on a photo, in the page: crops fall, patches are hidden, and the network says how alike it finds what it sees.
-import { button, h, mean, minus, percent, row, shell, sum, uniforms } from "./_shared.js";
+import { button, cutOut, h, mean, minus, percent, row, shell, sum, uniforms } from "./_shared.js";
 import { batchAsked, blockMask } from "./_blocks.js";
 import { N_UNIFORMS, boxFromUniform } from "./_boxes.js";
 import { album } from "./_album.js";
@@ -36,16 +36,6 @@ export function drawStep(seed, { width, height }, grid) {
   const masks = batchAsked(2, grid * grid, uniform).map((asked) =>
     Array.from(blockMask(asked, { grid, smallest: 4, aspect: 0.3 }, uniform).owner, (owner) => Number(owner >= 0)));
   return { crops, masks };
-}
-
-/** A crop as a canvas of `side` pixels. */
-function cutOut(photo, { box: [top, left, height, width], flip }, side) {
-  const canvas = h("canvas", { width: side, height: side });
-  const ctx = canvas.getContext("2d", { willReadFrequently: true });
-  ctx.imageSmoothingQuality = "high";
-  if (flip) ctx.setTransform(-1, 0, 0, 1, side, 0);
-  ctx.drawImage(photo, left, top, width, height, 0, 0, side, side);
-  return canvas;
 }
 
 function hidePatches(canvas, mask, grid, color) {
@@ -115,14 +105,14 @@ function tile(ui, { kind, name }, canvas, order, caption = "") {
 }
 
 async function render({ model, el }) {
-  const ui = shell({ model, el, label: "One step on a photo" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "One step on a photo", style: STYLE });
   const status = h("p", { class: "dv2-notice", role: "status", hidden: true });
   const notice = (text) => { status.textContent = text; status.hidden = !text; };
   const pictures = await album(ui, notice);
   const session = seeing(model);
   const { patch_size: patch } = model.get("config");
-  const sizes = { global: model.get("global_size"), local: model.get("local_size") };
+  const [global, local] = model.get("sizes");
+  const sizes = { global, local };
   const [grid, names] = [sizes.global / patch, model.get("names")];
 
   const photo = h("canvas", { class: "dv2-photo", role: "img" });

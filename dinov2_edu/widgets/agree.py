@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from dinov2_edu.pictures import Picture
-from dinov2_edu.widgets._base import bundle
+from dinov2_edu.widgets._base import bundle, one_of
 from dinov2_edu.widgets._network import NetworkWidget
 
 GLOBAL_PATCHES, LOCAL_PATCHES = 16, 8
@@ -29,8 +29,7 @@ class AgreeWidget(NetworkWidget):
         samples: name to picture, at least two.
         weights: a .safetensors file as `YourPictureWidget` takes it; the book's own if None.
         source: whose weights these are, in a sentence for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: fewer than two samples, or a file without its sizes.
@@ -38,27 +37,14 @@ class AgreeWidget(NetworkWidget):
     """
 
     _esm = bundle("agree.js")
-    global_size = traitlets.Int().tag(sync=True)
-    local_size = traitlets.Int().tag(sync=True)
     seed = traitlets.Int(0, min=0).tag(sync=True)
 
     def __init__(
-        self,
-        samples: Mapping[str, Picture],
-        *,
-        weights: str | Path | None = None,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
-        **values: Any,
+        self, samples: Mapping[str, Picture], *, weights: str | Path | None = None, **values: Any
     ) -> None:
         given = self._read(samples, weights, (GLOBAL_PATCHES, LOCAL_PATCHES))
-        sides = dict(zip(("global_size", "local_size"), given["sizes"], strict=True))
-        values = {"photo": given["names"][0], **values}
-        super().__init__(still=still, alt=alt, source=source, **given, **sides, **values)
+        super().__init__(**given, **{"photo": given["names"][0], **values})
 
     @traitlets.validate("photo")
     def _known(self, proposal: dict[str, Any]) -> Any:
-        if proposal["value"] not in self.names:
-            raise traitlets.TraitError(f"photo: wanted one of {self.names}, got {proposal['value']!r}")
-        return proposal["value"]
+        return one_of(self.names, proposal)

@@ -1,7 +1,7 @@
 // Where a token looks: one row of the attention matrix at a time, drawn beside the photo on a scale that does not move.
 import {
-  bars, cellPath, clamp, decodeImage, gallery, h, mean, outline, percent, segmented, shell, slider, strokeOverPhoto, sum,
-  typed,
+  bars, cellPath, clamp, decodeImage, gallery, h, indexOfMax, mean, outline, percent, segmented, shell, slider,
+  strokeOverPhoto, sum, typed,
 } from "./_shared.js";
 import { SHARES, boardFigure, scaleColor, shareOnScale, tokenGrid } from "./_tokens.js";
 
@@ -90,7 +90,7 @@ function queryName(model) {
 }
 
 function sentence(model, view) {
-  const strongest = view.patches.indexOf(Math.max(...view.patches));
+  const strongest = indexOfMax(view.patches);
   const share = view.keep < 1 ? view.keep : 0.5;
   const few = topShareMask(view.patches, share).filter(Boolean).length;
   const others = view.registers.length ? `, registers ${percent(sum(view.registers), 1)}` : "";
@@ -183,8 +183,7 @@ function tokenBars(ui, into, view) {
 
 async function render({ model, el }) {
   const photo = await decodeImage(model.get("photo"));
-  const ui = shell({ model, el, label: "Attention beside the photo" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Attention beside the photo", style: STYLE });
   const data = readAttention(model);
   const view = () => lookAt(model, data);
   boards(ui, photo, view);

@@ -7,7 +7,7 @@ import numpy as np
 import traitlets
 
 from dinov2_edu.pictures import Picture
-from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
+from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes, inside, one_of
 
 COARSEST = 4
 """Rows are kept for every patch, or for every 2nd, 3rd or at most 4th one along each side of the grid."""
@@ -35,8 +35,7 @@ class AttentionWidget(BookWidget):
         n_registers: register tokens between the class token and the patches.
         limit: bytes that the attention may take.
         source: which model and photo this is, in a few words for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: no layer, shapes that do not fit, weights outside 0 to 1, or too much data for `limit`.
@@ -68,9 +67,6 @@ class AttentionWidget(BookWidget):
         grid: tuple[int, int],
         n_registers: int = 0,
         limit: int = 700_000,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         weights = _stacked(attention, grid, n_registers)  # layers h t t
@@ -80,29 +76,21 @@ class AttentionWidget(BookWidget):
         places = recorded_places(grid, every)
         values = {"layer": len(weights) - 1, "patch": list(places[len(places) // 2]), **values}
         super().__init__(
-            still=still, alt=alt, photo=image_bytes(photo, longest=560), layers=list(attention),
+            photo=image_bytes(photo, longest=560), layers=list(attention),
             attention=array_bytes(levels, "uint8"), scales=array_bytes(scales, "float32"), rows=grid[0],
-            cols=grid[1], n_registers=n_registers, n_heads=weights.shape[1], every=every, source=source,
-            **values,
+            cols=grid[1], n_registers=n_registers, n_heads=weights.shape[1], every=every, **values,
         )  # fmt: skip
 
     @traitlets.validate("query", "layer", "head")
     def _known(self, proposal: dict[str, Any]) -> Any:
         queries = ["cls", *(f"register {i + 1}" for i in range(self.n_registers)), "patch"]
         allowed = {"query": queries, "layer": range(len(self.layers)), "head": range(-1, self.n_heads)}
-        name, value = proposal["trait"].name, proposal["value"]
-        if value not in allowed[name]:
-            raise traitlets.TraitError(f"{name}: wanted one of {list(allowed[name])}, got {value!r}")
-        return value
+        return one_of(allowed[proposal["trait"].name], proposal)
 
     @traitlets.validate("patch")
     def _recorded(self, proposal: dict[str, Any]) -> list[int]:
-        (row, col), grid = proposal["value"], (self.rows, self.cols)
-        if not (0 <= row < grid[0] and 0 <= col < grid[1]):
-            raise traitlets.TraitError(
-                f"patch: wanted (row, column) within the {grid[0]} x {grid[1]} grid, got {row, col}"
-            )
-        return [recorded_place(row, self.every, grid[0]), recorded_place(col, self.every, grid[1])]
+        row, col = inside((self.rows, self.cols), proposal)
+        return [recorded_place(row, self.every, self.rows), recorded_place(col, self.every, self.cols)]
 
 
 def quantise_rows(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -125,9 +125,8 @@ function controls(ui) {
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "Cost of a run" });
+  const ui = shell({ model, el, label: "Cost of a run", style: STYLE });
   ui.root.classList.add("dv2-cost");
-  ui.root.append(h("style", {}, STYLE));
   const place = h("div", {}, h("p", {}, "Share of the operations"));
   const body = h("tbody");
   ui.stage.append(place, h("table", { class: "dv2-table" }, body));

@@ -1,7 +1,5 @@
 """The cost calculator: from a run's sizes to operations, memory, hours and kilowatt-hours."""
 
-from typing import Any
-
 import traitlets
 
 from dinov2_edu.widgets._base import BookWidget, bundle
@@ -23,8 +21,7 @@ class CostWidget(BookWidget):
         hours, kilowatt_hours: what was found, of all GPUs together.
 
     Args:
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
     """
 
     _esm = bundle("cost.js")
@@ -45,6 +42,3 @@ class CostWidget(BookWidget):
     watts = traitlets.Int(400, min=1).tag(sync=True)
     hours = traitlets.Float(0.0).tag(sync=True)
     kilowatt_hours = traitlets.Float(0.0).tag(sync=True)
-
-    def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
-        super().__init__(still=still, alt=alt, **values)

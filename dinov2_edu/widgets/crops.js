@@ -2,8 +2,8 @@
 import { N_UNIFORMS, boxFromUniform } from "./_boxes.js";
 import { adjustBrightness, adjustContrast, adjustHue, adjustSaturation, blur, solarise } from "./_colours.js";
 import {
-  arrowStep, bars, button, clamp, decodeImage, figure, font, gallery, h, inkOn, legend, more, percent, pointerShare,
-  rangeSlider, remember, row, shell, slider, toggle, uniforms,
+  arrowStep, bars, button, clamp, cutOut, decodeImage, figure, font, gallery, h, inkOn, legend, more, percent,
+  pointerShare, rangeSlider, remember, row, shell, slider, toggle, uniforms,
 } from "./_shared.js";
 
 const SIDES = { global: 224, local: 98 }; // pixels of a crop, as the network gets it
@@ -72,12 +72,9 @@ function drawAugmentations(n, seed) {
 }
 
 /** A crop as a canvas of the network's size: cut out and resized by the browser, flipped, then augmented. */
-function cutOut(photo, [top, left, height, width], side, chosen, strength) {
-  const canvas = h("canvas", { width: side, height: side });
-  const ctx = canvas.getContext("2d", { willReadFrequently: true });
-  ctx.imageSmoothingQuality = "high";
-  if (chosen.includes("flip")) ctx.setTransform(-1, 0, 0, 1, side, 0);
-  ctx.drawImage(photo, left, top, width, height, 0, 0, side, side);
+function cropCanvas(photo, box, side, chosen, strength) {
+  const canvas = cutOut(photo, { box, flip: chosen.includes("flip") }, side);
+  const ctx = canvas.getContext("2d");
   if (!chosen.some((name) => name !== "flip")) return canvas;
   const pixels = ctx.getImageData(0, 0, side, side);
   const byteOf = (i) => 4 * Math.floor(i / 3) + (i % 3); // the canvas has a fourth byte a pixel, its opacity
@@ -292,15 +289,14 @@ const STYLE = `
 .dv2-chosen-crop p { margin: 0 0 0.4rem; }`;
 
 async function render({ model, el }) {
-  const ui = shell({ model, el, label: "Multi-crop" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Multi-crop", style: STYLE });
   const photo = await decodeImage(model.get("photo"));
   const size = model.get("photo_size");
   const boxesNow = remember((gLow, gHigh, lLow, lHigh, rLow, rHigh, nLocal, seed) =>
     drawBoxes(size, [gLow, gHigh], [lLow, lHigh], [rLow, rHigh], nLocal, seed));
   const cutters = Array.from({ length: 12 }, (_, crop) => remember((top, left, height, width, seed, list) => {
     const names = list.split(",").filter(Boolean);
-    return cutOut(photo, [top, left, height, width], SIDES[kindOf(crop)], names, strengths(seed, crop));
+    return cropCanvas(photo, [top, left, height, width], SIDES[kindOf(crop)], names, strengths(seed, crop));
   }));
 
   const current = () => {

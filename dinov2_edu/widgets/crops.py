@@ -25,8 +25,7 @@ class CropsWidget(BookWidget):
     Args:
         photo: a path, a PIL image, an array of bytes: whatever `read_rgb` reads; shrunk to at most 640 pixels a side.
         photo_alt: what the photo shows, in words.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
     """
 
     _esm = bundle("crops.js")
@@ -43,8 +42,8 @@ class CropsWidget(BookWidget):
     augmented = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     boxes = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
 
-    def __init__(self, photo: Picture, *, still: Any = None, alt: str = "", **values: Any) -> None:
+    def __init__(self, photo: Picture, **values: Any) -> None:
         image = as_image(photo)
         image.thumbnail((640, 640), Image.Resampling.LANCZOS)
         size = (image.height, image.width)
-        super().__init__(photo=image_bytes(image), photo_size=size, still=still, alt=alt, **values)
+        super().__init__(photo=image_bytes(image), photo_size=size, **values)

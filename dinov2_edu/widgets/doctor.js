@@ -165,9 +165,8 @@ function pasteField(ui, read) {
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "The doctor for training logs" });
+  const ui = shell({ model, el, label: "The doctor for training logs", style: STYLE });
   ui.root.classList.add("dv2-doctor");
-  ui.root.append(h("style", {}, STYLE));
   const status = h("p", { class: "dv2-notice", role: "status", hidden: true });
   const notice = (text) => { status.replaceChildren(...withCode(text)); status.hidden = !text; };
   const { examined, take, words } = patient(ui, notice);

@@ -26,8 +26,7 @@ class DoctorWidget(BookWidget):
     Args:
         samples: logs to try at once, by name: the text of one, or a dictionary as `history.json` has it, with
             `history` and, where it is known, `config`. The first is shown.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: a sample that is neither text nor has a history, or one without a name.
@@ -39,22 +38,10 @@ class DoctorWidget(BookWidget):
     sample = traitlets.Unicode("").tag(sync=True)
     n_prototypes = traitlets.Int(0, min=0).tag(sync=True)
 
-    def __init__(
-        self,
-        samples: Mapping[str, Any] | None = None,
-        *,
-        still: Any = None,
-        alt: str = "",
-        **values: Any,
-    ) -> None:
+    def __init__(self, samples: Mapping[str, Any] | None = None, **values: Any) -> None:
         texts = {name: _text_of(name, log) for name, log in (samples or {}).items()}
-        super().__init__(
-            still=still,
-            alt=alt,
-            words=json.loads(WORDS.read_text(encoding="utf-8")),
-            samples=texts,
-            **{"sample": next(iter(texts), ""), **values},
-        )
+        words = json.loads(WORDS.read_text(encoding="utf-8"))
+        super().__init__(words=words, samples=texts, **{"sample": next(iter(texts), ""), **values})
 
     @traitlets.validate("sample", "n_prototypes")
     def _known(self, proposal: dict[str, Any]) -> Any:

@@ -1,7 +1,5 @@
 """The teacher as a moving average: a noisy student path, the teacher's path, its lag and its calm."""
 
-from typing import Any
-
 import traitlets
 
 from dinov2_edu.widgets._base import BookWidget, bundle
@@ -23,8 +21,7 @@ class EmaWidget(BookWidget):
         jitter: the teacher's measured jitter as a share of the student's.
 
     Args:
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
     """
 
     _esm = bundle("ema.js")
@@ -36,6 +33,3 @@ class EmaWidget(BookWidget):
     seed = traitlets.Int(1, min=0).tag(sync=True)
     lag = traitlets.Float(0.0).tag(sync=True)
     jitter = traitlets.Float(0.0).tag(sync=True)
-
-    def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
-        super().__init__(still=still, alt=alt, **values)

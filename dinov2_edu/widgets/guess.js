@@ -1,5 +1,5 @@
 // Name a few pictures before the probe does, and see who was right more often.
-import { button, crisp, decodeImage, h, percent, shell, typed } from "./_shared.js";
+import { button, crisp, decodeImage, h, indexOfMax, percent, shell, typed } from "./_shared.js";
 import { tileDrawer } from "./_tiles.js";
 
 const STYLE = `
@@ -25,8 +25,6 @@ const STYLE = `
   .dv2 .dv2-answers button { min-height: 2.5rem; padding: 0.1rem 0.4rem; }
 }`;
 
-const indexOfLargest = (values) => values.indexOf(Math.max(...values));
-
 /** How many of the first answers are right: score([3, 1], [3, 2, 0]) is 1. */
 export const score = (answers, labels) => answers.filter((answer, i) => answer === labels[i]).length;
 
@@ -34,7 +32,7 @@ function readGame(model) {
   const classes = model.get("classes");
   const all = typed(model.get("probs"), Float32Array);
   const probs = model.get("labels").map((_, i) => Array.from(all.subarray(i * classes.length, (i + 1) * classes.length)));
-  return { classes, probs, labels: model.get("labels"), said: probs.map(indexOfLargest) };
+  return { classes, probs, labels: model.get("labels"), said: probs.map(indexOfMax) };
 }
 
 const scores = (model, { labels, said }) => {
@@ -113,9 +111,8 @@ function sentence(model, game) {
 
 async function render({ model, el }) {
   const sheet = await decodeImage(model.get("sprite"));
-  const ui = shell({ model, el, label: "Name it before the probe does" });
+  const ui = shell({ model, el, label: "Name it before the probe does", style: STYLE });
   ui.root.classList.add("dv2-guess");
-  ui.root.append(h("style", {}, STYLE));
   const game = readGame(model);
   board(ui, game, tileDrawer(model, sheet, true));
   const next = button(ui, { label: "Next picture", primary: true, onPress: () => ui.set({ at: model.get("at") + 1 }) });

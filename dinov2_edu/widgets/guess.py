@@ -21,8 +21,7 @@ class GuessWidget(BookWidget):
         test: the pictures, 1 to 24 of them, and their classes.
         probs: `n c`, the probe's probabilities; the largest is its answer.
         source: which data and model this is, in a few words.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: no picture or too many, or probabilities that do not fit.
@@ -39,22 +38,13 @@ class GuessWidget(BookWidget):
     at = traitlets.Int(0, min=0).tag(sync=True)
     guesses = traitlets.List(traitlets.Int(min=0)).tag(sync=True)
 
-    def __init__(
-        self,
-        test: LabelledImages,
-        probs: np.ndarray,
-        *,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
-        **values: Any,
-    ) -> None:
+    def __init__(self, test: LabelledImages, probs: np.ndarray, **values: Any) -> None:
         labels, probs = np.asarray(test.labels), np.asarray(probs)
         require(0 < len(labels) <= 24, f"test: wanted 1 to 24 pictures, got {len(labels)}")
         check_probabilities(probs, (len(labels), len(test.class_names)))
         tiles = tiles_of(test, np.arange(len(labels)))
         super().__init__(
-            still=still, alt=alt, classes=list(test.class_names), labels=labels.tolist(), source=source,
+            classes=list(test.class_names), labels=labels.tolist(),
             sprite=image_bytes(sprite_sheet(tiles), quality=90), tile=tiles.shape[1],
             side=np.asarray(test.images).shape[-1], probs=array_bytes(probs, "float32"), **values,
         )  # fmt: skip

@@ -234,8 +234,7 @@ const BREAK_LIST = {
 };
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "A small DINOv2 that learns in the page" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "A small DINOv2 that learns in the page", style: STYLE });
   const lengths = oneOf(LENGTHS.map(([name]) => name));
   const leave = inAddress(ui, { preset: lengths, seed: wholeNumber(0, SEEDS), breaks: BREAK_LIST });
   const run = runner(ui);

@@ -29,9 +29,8 @@ class LearnsWidget(BookWidget):
         step, knn, verdict: where the run is; the last accuracy measured; what `diagnose` would call the curves.
 
     Args:
-        shows: the parts that are shown, names out of `SHOWS`; all if None.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        shows: the parts that are shown, names out of `SHOWS`.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: a part to show that there is not.
@@ -48,10 +47,7 @@ class LearnsWidget(BookWidget):
     knn = traitlets.Float(0.0).tag(sync=True)
     verdict = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(
-        self, *, shows: Sequence[str] | None = None, still: Any = None, alt: str = "", **values: Any
-    ) -> None:
-        shows = SHOWS if shows is None else shows
+    def __init__(self, *, shows: Sequence[str] = SHOWS, **values: Any) -> None:
         if unknown := sorted(set(shows) - set(SHOWS)):
             raise ValueError(f"shows: wanted names out of {list(SHOWS)}, got {unknown}")
-        super().__init__(still=still, alt=alt, shows=list(shows), **values)
+        super().__init__(shows=list(shows), **values)

@@ -1,9 +1,9 @@
 // Teacher logits -> centre -> temperature -> target, the student beside it, and how each collapse looks.
 import {
-  axes, bars, button, figure, h, inkOn, legend, mean, minus, mix, more, percent, remember, row, segmented, shell, slider,
-  softmax, sum, typed,
+  axes, bars, button, entropy, figure, h, indexOfMax, inkOn, legend, mean, minus, mix, more, percent, remember, row,
+  segmented, shell, slider, softmax, sum, typed,
 } from "./_shared.js";
-import { centerTargets, columnMeans, entropy, klDivergence, sinkhornKnopp } from "./_targets.js";
+import { centerTargets, columnMeans, klDivergence, sinkhornKnopp } from "./_targets.js";
 
 const MAX_HALF_STEPS = 12;
 const WINNER = 2; // the prototype that is ahead for every image in the collapse onto one
@@ -64,8 +64,6 @@ function compute(teacherRows, studentRows, settings) {
     use: entropy(columnMeans(complete)), winner: indexOfMax(columnMeans(complete)),
   };
 }
-
-const indexOfMax = (values) => values.indexOf(Math.max(...values));
 
 // ---- the pictures -----------------------------------------------------------------------------------------
 
@@ -194,9 +192,8 @@ function readRows(view, nColumns) {
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "Targets and losses" });
+  const ui = shell({ model, el, label: "Targets and losses", style: STYLE });
   ui.root.classList.add("dv2-losses");
-  ui.root.append(h("style", {}, STYLE));
   const nColumns = model.get("n_prototypes");
   const teacherRows = readRows(model.get("teacher_logits"), nColumns);
   const studentRows = readRows(model.get("student_logits"), nColumns);

@@ -1,8 +1,7 @@
 // Block masks over a photo's patch grid: one crop with a histogram of what is masked, or a batch of crops.
 import { batchAsked, blockMask } from "./_blocks.js";
 import {
-  axes, button, decodeImage, figure, gallery, h, percent, remember, roundHalfEven, row, segmented, shell, shuffled,
-  slider, uniforms,
+  axes, button, decodeImage, figure, gallery, h, percent, remember, row, segmented, shell, slider, uniforms,
 } from "./_shared.js";
 
 const N_CROPS = 16;

@@ -24,8 +24,7 @@ class MasksWidget(BookWidget):
     Args:
         photo: a path, a PIL image, an array of bytes: whatever `read_rgb` reads; its middle square is used.
         grid: patches down and across, at least 2.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: a grid too small for blocks.
@@ -42,16 +41,8 @@ class MasksWidget(BookWidget):
     crop = traitlets.Int(1, min=0, max=15).tag(sync=True)
     masked = traitlets.List(traitlets.Int()).tag(sync=True)
 
-    def __init__(
-        self,
-        photo: Picture,
-        *,
-        grid: int = 16,
-        still: Any = None,
-        alt: str = "",
-        **values: Any,
-    ) -> None:
+    def __init__(self, photo: Picture, *, grid: int = 16, **values: Any) -> None:
         if grid < 2:
             raise ValueError(f"grid must be at least 2 patches, so that a block fits into it, got {grid}")
         square = ImageOps.fit(as_image(photo), (448, 448), Image.Resampling.LANCZOS)
-        super().__init__(photo=image_bytes(square), grid=grid, still=still, alt=alt, **values)
+        super().__init__(photo=image_bytes(square), grid=grid, **values)

@@ -8,7 +8,7 @@ import traitlets
 
 from dinov2_edu.checks import require
 from dinov2_edu.pictures import Picture
-from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes
+from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, image_bytes, inside, one_of
 
 
 class MatchWidget(BookWidget):
@@ -25,8 +25,7 @@ class MatchWidget(BookWidget):
         truth: (row, column) in the right photo of each patch of the left one, in patches, NaN where unknown.
         grid: rows and columns of patches.
         source: which photos and weights these are, in a sentence for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: nothing found, numbers that do not fit the grid, or no place that is known.
@@ -54,9 +53,6 @@ class MatchWidget(BookWidget):
         truth: np.ndarray,
         *,
         grid: tuple[int, int],
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         n = grid[0] * grid[1]
@@ -70,23 +66,16 @@ class MatchWidget(BookWidget):
         require(not np.isnan(truth).any(axis=1).all(), "truth: no place is known, all are NaN")
         values = {"patch": [grid[0] // 2, grid[1] // 2], "seen_by": next(iter(found)), **values}
         super().__init__(
-            still=still, alt=alt, left=image_bytes(left, longest=560), right=image_bytes(right, longest=560),
-            rows=grid[0], cols=grid[1], names=list(found), source=source,
+            left=image_bytes(left, longest=560), right=image_bytes(right, longest=560),
+            rows=grid[0], cols=grid[1], names=list(found),
             found=array_bytes(np.stack(list(found.values())), "int32"), truth=array_bytes(truth, "float32"),
             **values,
         )  # fmt: skip
 
     @traitlets.validate("seen_by")
     def _known(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] not in self.names:
-            raise traitlets.TraitError(f"seen_by: wanted one of {self.names}, got {proposal['value']!r}")
-        return proposal["value"]
+        return one_of(self.names, proposal)
 
     @traitlets.validate("patch")
     def _within(self, proposal: dict[str, Any]) -> list[int]:
-        (row, col), grid = proposal["value"], (self.rows, self.cols)
-        if not (0 <= row < grid[0] and 0 <= col < grid[1]):
-            raise traitlets.TraitError(
-                f"patch: wanted (row, column) within the {grid[0]} x {grid[1]} grid, got {row, col}"
-            )
-        return [row, col]
+        return inside((self.rows, self.cols), proposal)

@@ -173,8 +173,7 @@ function sentence(model, { classes, counts }, image) {
 
 async function render({ model, el }) {
   const sheet = await decodeImage(model.get("sprite"));
-  const ui = shell({ model, el, label: "Confusion matrix and its images" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Confusion matrix and its images", style: STYLE });
   const data = readMistakes(model);
   const images = () => data.cell(model.get("actual"), model.get("predicted"));
   const current = () => images()[model.get("shown")];

@@ -40,8 +40,7 @@ class MistakesWidget(BookWidget):
         per_cell: images a cell at most.
         limit: bytes that the images may take.
         source: which data and model this is, in a few words for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: arrays that do not fit, `per_cell` below 1, or images that do not fit in `limit` even with
@@ -76,9 +75,6 @@ class MistakesWidget(BookWidget):
         similarities: np.ndarray,
         per_cell: int = 6,
         limit: int = 800_000,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         labels, probs, neighbours = np.asarray(test.labels), np.asarray(probs), np.asarray(neighbours)
@@ -97,11 +93,11 @@ class MistakesWidget(BookWidget):
         start = np.unravel_index(int(worst.argmax()), counts.shape)
         values = {"actual": int(start[0]), "predicted": int(start[1]), **values}
         super().__init__(
-            still=still, alt=alt, classes=list(test.class_names), counts=array_bytes(counts, "int32"),
+            classes=list(test.class_names), counts=array_bytes(counts, "int32"),
             sprite=sprite, tile=places["tile"], side=places["side"], n_neighbours=neighbours.shape[1],
             entries=array_bytes(np.stack(rows, axis=1), "int32"), probs=array_bytes(probs[chosen], "float32"),
             neighbours=array_bytes(np.stack(near_rows, axis=2), "int32"),
-            similarities=array_bytes(np.asarray(similarities)[chosen], "float32"), source=source, **values,
+            similarities=array_bytes(np.asarray(similarities)[chosen], "float32"), **values,
         )  # fmt: skip
 
     @traitlets.validate("actual", "predicted")

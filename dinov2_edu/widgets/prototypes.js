@@ -1,9 +1,9 @@
 // Bottleneck features and prototypes on a sphere that can be turned, and KoLeo's push on the class tokens.
 import {
-  arrowStep, bars, button, clamp, figure, font, h, legend, minus, more, percent, player, reducedMotion, row, segmented, shell,
-  slider, softmax, sum, toggle, typed,
+  arrowStep, bars, button, clamp, entropy, figure, font, h, indexOfMax, legend, letterOf, minus, more, percent, player,
+  reducedMotion, row, segmented, shell, slider, softmax, toggle, typed,
 } from "./_shared.js";
-import { dot, koleoLoss, koleoStep, length, nearestOthers, unit } from "./_koleo.js";
+import { dot, koleo, koleoStep, length, nearestOthers, unit } from "./_koleo.js";
 import { drawSphere, project, turn, wrap } from "./_sphere.js";
 
 const TEMPERATURES = [0.04, 0.07, 0.1, 0.2, 0.5, 1];
@@ -19,10 +19,6 @@ export function logits(point, prototypes, normalise) {
   const feature = normalise ? unit(point) : point;
   return prototypes.map((prototype) => dot(feature, unit(prototype)));
 }
-
-const entropy = (probs) => -sum(probs.map((p) => (p > 0 ? p * Math.log(p) : 0)));
-const argmax = (values) => values.indexOf(Math.max(...values));
-const letter = (index) => String.fromCharCode(65 + index);
 
 // ---- the data ---------------------------------------------------------------------------------------------
 
@@ -84,11 +80,11 @@ const ballIn = ({ width, height }, reach) => (
 function arrange(model, { tokens, prototypes }, ball, view, blend) {
   const at = (point) => project(ball, view(point));
   const shown = (point) => unit(point).map((value, axis) => blend * value + (1 - blend) * point[axis]);
-  const owners = tokens.map(({ point }) => argmax(logits(point, prototypes, true)));
+  const owners = tokens.map(({ point }) => indexOfMax(logits(point, prototypes, true)));
   const features = tokens.map(({ kind, index, point }) => (
     { kind, index, chosen: index === model.get("token"), ...at(shown(point)) }));
   const diamonds = prototypes.map((point, k) => (
-    { kind: "prototype", name: letter(k), used: owners.includes(k), ...at(unit(point)) }));
+    { kind: "prototype", name: letterOf(k), used: owners.includes(k), ...at(unit(point)) }));
   return {
     features, diamonds, marks: [...features, ...diamonds],
     links: model.get("lines") === "prototype"
@@ -203,13 +199,13 @@ function koleoButtons(ui) {
 // ---- the widget -------------------------------------------------------------------------------------------
 
 function sentence(model, data, { token, sphere, cosines, probs }) {
-  const best = argmax(probs);
+  const best = indexOfMax(probs);
   const name = tokenName(data, token.index);
   const long = model.get("normalise") ? "brought to length 1" : `length ${length(token.point).toFixed(2)}`;
   const steps = model.get("koleo_steps");
-  const [before, now] = [0, steps].map((at) => minus(koleoLoss(data.clsAfter(at)).toFixed(3)));
+  const [before, now] = [0, steps].map((at) => minus(koleo(data.clsAfter(at)).loss.toFixed(3)));
   const push = steps ? `KoLeo loss after ${steps} step${steps === 1 ? "" : "s"}: ${now}; it was ${before}.` : `KoLeo loss: ${now}.`;
-  return `${name[0].toUpperCase()}${name.slice(1)} (${long}) is nearest prototype ${letter(best)} `
+  return `${name[0].toUpperCase()}${name.slice(1)} (${long}) is nearest prototype ${letterOf(best)} `
     + `of the ${sphere.title}: cosine ${minus(cosines[best].toFixed(2))}, probability ${percent(probs[best], 1)}. `
     + `Entropy ${entropy(probs).toFixed(2)} of at most ${Math.log(probs.length).toFixed(2)}. ${push}`;
 }
@@ -226,7 +222,7 @@ function chosenBars(ui, data) {
     title.textContent = `What the ${sphere.title} says of ${tokenName(data, token.index)}: `
       + "probability of each prototype";
     update(probs.map((share, k) => ({
-      name: letter(k), share, text: percent(share, 1), strong: k === argmax(probs), color: ui.color(token.kind),
+      name: letterOf(k), share, text: percent(share, 1), strong: k === indexOfMax(probs), color: ui.color(token.kind),
     })));
   });
 }
@@ -250,8 +246,7 @@ function controls(ui, data) {
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "Prototypes on a sphere" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Prototypes on a sphere", style: STYLE });
   const data = readData(model);
   const glided = glide(ui);
   legend(ui, [["cls", "class tokens (discs)"], ["patch", "patch tokens (squares)"],

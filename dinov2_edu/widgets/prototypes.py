@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from dinov2_edu.checks import check_at_least, checked
 from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
 
 MAX_PROTOTYPES = 26
@@ -36,8 +35,7 @@ class PrototypesWidget(BookWidget):
         ibot_points: `j 3`, the same patch tokens through a head of their own.
         ibot_prototypes: `k 3`, that head's prototypes.
         source: where the points come from, in a few words for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: an array of another shape, a point at the origin, fewer than two class tokens, or more
@@ -69,9 +67,6 @@ class PrototypesWidget(BookWidget):
         prototypes: np.ndarray,
         ibot_points: np.ndarray,
         ibot_prototypes: np.ndarray,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         points = {
@@ -80,33 +75,8 @@ class PrototypesWidget(BookWidget):
             "ibot_prototypes": np.asarray(ibot_prototypes),
         }  # fmt: skip
         _check(points)
-        data = {name: array_bytes(rows, "float32") for name, rows in points.items()}
-        super().__init__(still=still, alt=alt, source=source, **data, **values)
-
-    @classmethod
-    @checked
-    def toy(cls, *, seed: int = 0, **arguments: Any) -> "PrototypesWidget":
-        """Make points up: a few kinds of pictures and their patches, of different lengths.
-
-        Args:
-            seed: number of the draw.
-            arguments: as in the constructor (`still`, `alt`, starting values).
-        """
-        check_at_least(0, seed=seed)
-        draw = np.random.default_rng(seed)
-        kinds, patch_kinds = draw.normal(size=(4, 3)), draw.normal(size=(5, 3))
-
-        def cloud(centres: np.ndarray, each: int, spread: float) -> np.ndarray:
-            directions = centres / np.linalg.norm(centres, axis=1, keepdims=True)
-            rows = np.repeat(directions, each, axis=0) + spread * draw.normal(size=(len(centres) * each, 3))
-            lengths = np.exp(0.35 * draw.normal(size=len(rows))).clip(0.4, 1.5)
-            return rows / np.linalg.norm(rows, axis=1, keepdims=True) * lengths[:, None]
-
-        return cls(
-            cls_points=cloud(kinds, 6, 0.16), patch_points=cloud(kinds + 0.6 * patch_kinds[:4], 8, 0.4),
-            prototypes=draw.normal(size=(12, 3)), ibot_points=cloud(patch_kinds[:4], 8, 0.3),
-            ibot_prototypes=draw.normal(size=(12, 3)), source="Made-up points.", **arguments,
-        )  # fmt: skip
+        values |= {name: array_bytes(rows, "float32") for name, rows in points.items()}
+        super().__init__(**values)
 
 
 def _check(points: dict[str, np.ndarray]) -> None:

@@ -196,8 +196,7 @@ function followPointer(ui, canvas, steps, paintedNow) {
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "Recorded training runs" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Recorded training runs", style: STYLE });
   const runs = readRuns(model);
   const steps = allSteps(runs);
   const label = () => model.get("metrics").find(([key]) => key === model.get("metric"))[1];

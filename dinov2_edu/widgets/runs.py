@@ -7,7 +7,7 @@ import numpy as np
 import traitlets
 
 from dinov2_edu.checks import check_at_least
-from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle
+from dinov2_edu.widgets._base import BookWidget, array_bytes, bundle, one_of
 
 METRICS = {
     "loss": "loss, all parts",
@@ -27,6 +27,9 @@ METRICS = {
 }
 """Key of a training history to the words for it, in the order in which they are offered."""
 
+MAX_POINTS = 300
+"""Longer curves are thinned to every 2nd, 3rd ... record."""
+
 
 class RunsWidget(BookWidget):
     """Training curves of several runs, laid over each other or side by side, read out at any step.
@@ -42,10 +45,8 @@ class RunsWidget(BookWidget):
             lists as `fit` records it: `step` and a list for each quantity; one recorded at other steps has
             its own, such as `knn` and `knn_step`. An empty list is left out.
         n_prototypes: K; entropies then get a line at ln K, where targets are uniform.
-        max_points: longer curves are thinned to every 2nd, 3rd ... record.
         source: which data and model this is, in a few words for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: no run, one without name or history, two of one name, or a quantity without its steps.
@@ -68,16 +69,11 @@ class RunsWidget(BookWidget):
         runs: Sequence[Mapping[str, Any]],
         *,
         n_prototypes: int = 0,
-        max_points: int = 300,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         check_at_least(0, n_prototypes=n_prototypes)
-        check_at_least(1, max_points=max_points)
         _check(runs)
-        packed, numbers = pack_runs(runs, max_points)
+        packed, numbers = pack_runs(runs)
         present = {key for run in packed for key in run["curves"]}
         metrics = [
             [key, METRICS.get(key, key.replace("_", " "))]
@@ -90,23 +86,23 @@ class RunsWidget(BookWidget):
             "visible": [True] * len(runs), "step": last, **values,
         }  # fmt: skip
         super().__init__(
-            still=still, alt=alt, runs=packed, numbers=array_bytes(numbers, "float32"), metrics=metrics,
-            n_prototypes=n_prototypes, source=source, **values,
+            runs=packed, numbers=array_bytes(numbers, "float32"), metrics=metrics,
+            n_prototypes=n_prototypes, **values,
         )  # fmt: skip
 
     @traitlets.validate("metric", "visible")
     def _known(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        if name == "metric" and value not in dict(self.metrics):
-            raise traitlets.TraitError(f"metric: wanted one of {list(dict(self.metrics))}, got {value!r}")
-        if name == "visible" and len(value) != len(self.runs):
+        if name == "metric":
+            return one_of(dict(self.metrics), proposal)
+        if len(value) != len(self.runs):
             raise traitlets.TraitError(
                 f"visible: wanted a value for each of {len(self.runs)} runs, got {len(value)}"
             )
         return value
 
 
-def pack_runs(runs: Sequence[Mapping[str, Any]], max_points: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+def pack_runs(runs: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Put the numbers of all curves into one array.
 
     Returns:
@@ -119,8 +115,8 @@ def pack_runs(runs: Sequence[Mapping[str, Any]], max_points: int) -> tuple[list[
     for run in runs:
         curves = {}
         for key in _quantities(run["history"]):
-            steps = _thinned(run["history"].get(f"{key}_step", run["history"]["step"]), max_points)
-            values = _thinned(run["history"][key], max_points)
+            steps = _thinned(run["history"].get(f"{key}_step", run["history"]["step"]))
+            values = _thinned(run["history"][key])
             pieces += [steps, values]
             curves[key] = [at, len(steps)]
             at += 2 * len(steps)
@@ -135,9 +131,9 @@ def _quantities(history: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _thinned(values: Sequence[float], max_points: int) -> np.ndarray:
+def _thinned(values: Sequence[float]) -> np.ndarray:
     """Every so many-th value, counted from the last, so that the end of a run is always there."""
-    every = max(1, -(-len(values) // max_points))
+    every = max(1, -(-len(values) // MAX_POINTS))
     return np.asarray(values, dtype=np.float64)[::-1][::every][::-1]
 
 

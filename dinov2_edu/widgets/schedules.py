@@ -22,8 +22,7 @@ class SchedulesWidget(BookWidget):
         batch, steps, momentum: the run of the reader's own: images a step, length, momentum of the first step.
 
     Args:
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
     """
 
     _esm = bundle("schedules.js")
@@ -36,11 +35,11 @@ class SchedulesWidget(BookWidget):
     steps = traitlets.Int(1000, min=2).tag(sync=True)
     momentum = traitlets.Float(0.994, min=0.0, max=1.0).tag(sync=True)
 
-    def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
+    def __init__(self, **values: Any) -> None:
         from dinov2_edu.experiments.recipes import default_recipe, published_recipe  # they load torch
 
         recipes = {"published": _numbers(published_recipe()), "default": _numbers(default_recipe())}
-        super().__init__(still=still, alt=alt, recipes=recipes, **values)
+        super().__init__(recipes=recipes, **values)
 
 
 def _numbers(config: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 // One vector against the prototypes of a head two numbers wide: scores, temperature, probabilities.
 import {
-  arrowStep, bars, clamp, figure, font, h, haloText, minus, percent, shell, slider, softmax, strokeLine, sum, toggle,
+  arrowStep, bars, clamp, entropy, figure, font, h, haloText, indexOfMax, letterOf, minus, percent, shell, slider,
+  softmax, strokeLine, toggle,
 } from "./_shared.js";
 import { dot, length, unit } from "./_koleo.js";
 
@@ -23,15 +24,12 @@ export const direction = (degrees) => [Math.cos(radians(degrees)), Math.sin(radi
 export const scoresOf = (vector, prototypes, normalise) =>
   prototypes.map((one) => dot(normalise ? unit(vector) : vector, unit(one)));
 
-const entropyOf = (probs) => -sum(probs.map((p) => (p > 0 ? p * Math.log(p) : 0)));
-const letterOf = (k) => String.fromCharCode(65 + k);
-
 function lookAt(model) {
   const prototypes = model.get("prototypes").map(direction);
   const vector = direction(model.get("angle")).map((value) => value * model.get("length"));
   const scores = scoresOf(vector, prototypes, model.get("normalise"));
   const probs = softmax(scores, model.get("temperature"));
-  return { prototypes, vector, scores, probs, best: probs.indexOf(Math.max(...probs)) };
+  return { prototypes, vector, scores, probs, best: indexOfMax(probs) };
 }
 
 // ---- the picture ------------------------------------------------------------------------------------------
@@ -116,13 +114,12 @@ function sentence(model, { scores, probs, best }) {
   const said = model.get("normalise")
     ? `cosine ${score}` : `score ${score}, the cosine times a length of ${model.get("length").toFixed(1)}`;
   return `Nearest is ${letterOf(best)} (${said}). At temperature ${model.get("temperature")} it gets `
-    + `${percent(probs[best], 1)}; entropy ${entropyOf(probs).toFixed(2)} of at most ${Math.log(probs.length).toFixed(2)}.`;
+    + `${percent(probs[best], 1)}; entropy ${entropy(probs).toFixed(2)} of at most ${Math.log(probs.length).toFixed(2)}.`;
 }
 
 function render({ model, el }) {
-  const ui = shell({ model, el, label: "One vector and its scores" });
+  const ui = shell({ model, el, label: "One vector and its scores", style: STYLE });
   ui.root.classList.add("dv2-scores");
-  ui.root.append(h("style", {}, STYLE));
   const canvas = figure(ui, { interactive: true, aspect: (width) => width / Math.min(270, width),
     paint: (ctx, size) => paintCircle(ui, ctx, size) });
   turnByHand(ui, canvas);

@@ -1,7 +1,5 @@
 """One vector against eight prototypes on a circle: what a head's scores become at a temperature."""
 
-from typing import Any
-
 import traitlets
 
 from dinov2_edu.widgets._base import BookWidget, bundle
@@ -18,8 +16,7 @@ class ScoresWidget(BookWidget):
         prototypes: where the prototypes point, in degrees.
 
     Args:
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
     """
 
     _esm = bundle("scores.js")
@@ -30,6 +27,3 @@ class ScoresWidget(BookWidget):
     length = traitlets.Float(1.0, min=0.1, max=3.0).tag(sync=True)
     normalise = traitlets.Bool(True).tag(sync=True)
     temperature = traitlets.Float(1.0, min=0.01, max=1.0).tag(sync=True)
-
-    def __init__(self, *, still: Any = None, alt: str = "", **values: Any) -> None:
-        super().__init__(still=still, alt=alt, **values)

@@ -229,8 +229,7 @@ function bindAddress(ui) {
 // ---- the widget -------------------------------------------------------------------------------------------
 
 async function render({ model, el }) {
-  const ui = shell({ model, el, label: "Your picture" });
-  ui.root.append(h("style", {}, STYLE));
+  const ui = shell({ model, el, label: "Your picture", style: STYLE });
   const status = h("p", { class: "dv2-notice", role: "status", hidden: true });
   const notice = (text) => { status.textContent = text; status.hidden = !text; };
   const pictures = await album(ui, notice);

@@ -9,7 +9,7 @@ import traitlets
 
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import Picture
-from dinov2_edu.widgets._base import bundle
+from dinov2_edu.widgets._base import bundle, one_of
 from dinov2_edu.widgets._network import BOOK_WEIGHTS, NetworkWidget, metadata_of
 
 BANK = "nearest.safetensors"
@@ -52,8 +52,7 @@ class YourPictureWidget(NetworkWidget):
             in half precision, for one); the book's own if None. A built page can fetch the book's own only.
         bank: from `nearest_bank`; None for none.
         source: whose weights these are, in a few words for the caption.
-        still, alt: the still figure and its words, as in `BookWidget`.
-        values: starting values of the traitlets.
+        still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
 
     Raises:
         ValueError: fewer than two samples, a file without its sizes, or a bank that other weights have embedded.
@@ -85,16 +84,13 @@ class YourPictureWidget(NetworkWidget):
         *,
         weights: str | Path | None = None,
         bank: str | Path | None = None,
-        source: str = "",
-        still: Any = None,
-        alt: str = "",
         **values: Any,
     ) -> None:
         given = self._read(samples, weights, GRID_SIDES)
         (photo, other, *_), depth = given["names"], given["config"]["depth"]
         values = {"photo": photo, "other": other, "size": given["sizes"][1], "block": depth, **values}
         about = self._take_bank(bank, local_path(weights or BOOK_WEIGHTS))
-        super().__init__(still=still, alt=alt, source=source, bank=about, **given, **values)
+        super().__init__(bank=about, **given, **values)
 
     def _take_bank(self, bank: str | Path | None, weights: Path) -> dict[str, Any]:
         """Keep a bank's bytes for the page, and return what is said of it."""
@@ -117,6 +113,4 @@ class YourPictureWidget(NetworkWidget):
             "block": list(range(1, self.config["depth"] + 1)),
         }
         allowed = choices.get(name, list(self.names))
-        if not (own or value in allowed):
-            raise traitlets.TraitError(f"{name}: wanted one of {allowed}, got {value!r}")
-        return value
+        return value if own else one_of(allowed, proposal)

@@ -440,8 +440,7 @@ refuses(
 somewhere = [(3, "^folder: wanted a string, a path or None, got 3")]
 refuses(recordings.read_recording, {"name": "photos-vits14"}, run=False, name=text(), folder=somewhere)
 refuses(recordings.read_manifest, {"folder": Path("nowhere")}, folder=[(3, "^folder: wanted a path, got 3")])
-refuses(recorded.read_recorded_photos, {"model": "vits14"}, run=False, model=text(), folder=somewhere)
-refuses(recorded.read_recorded_cifar10, {"model": "vits14"}, run=False, model=text(), folder=somewhere)
+refuses(recorded.read_recorded_photos, {"model": "vits14"}, run=False, model=text())
 
 # data
 
@@ -584,8 +583,6 @@ refuses(
     card=[(None, "^card: wanted a dict, got None"), ([], "^card: wanted a dict")],
     folder=[(3, "^folder: wanted a string, a path or None, got 3")],
 )
-for call in (weights.read_book_card, weights.read_book_checkpoint):
-    refuses(call, {}, folder=[(3, "^folder: wanted a string, a path or None, got 3")])
 for call in (weights.to_timm, weights.to_transformers):
     refuses(
         call,
@@ -667,10 +664,9 @@ MAPS = torch.randint(2, (2, 14, 14), generator=draw())
 SCENES = data.Scenes(BYTES, MAPS, ("a", "b"), "random")
 refuses(
     data.drawn_scenes,
-    {"n": 1, "split": "train", "size": 32, "seed": 0},
+    {"n": 1, "split": "train", "seed": 0},
     n=whole(),
     split=[*text(), ("all", "split must be .*got 'all'")],
-    size=[*whole(None), (31, "^size must be at least 32, got 31")],
     seed=whole(0),
 )
 TEN = data.ImageSet(
@@ -678,10 +674,9 @@ TEN = data.ImageSet(
 )
 refuses(
     data.mosaic_scenes,
-    {"pictures": TEN, "n": 1, "tiles": 2, "generator": draw()},
-    pictures=[(BYTES, "^pictures: wanted"), (TEN.subset([0, 1]), "needs 9 classes, got 2: take fewer tiles")],
+    {"pictures": TEN, "n": 1, "generator": draw()},
+    pictures=[(BYTES, "^pictures: wanted"), (TEN.subset([0, 1]), "needs pictures of 9 classes, got 2")],
     n=whole(),
-    tiles=whole(),
     generator=generator(),
 )
 refuses(

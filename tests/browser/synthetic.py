@@ -126,7 +126,21 @@ def your_picture_widget(**more) -> YourPictureWidget:
 
 
 def prototypes_widget(**more) -> PrototypesWidget:
-    return PrototypesWidget.toy(seed=0, **more)
+    """A few kinds of pictures and their patches, as points of different lengths."""
+    draw = np.random.default_rng(0)
+    kinds, patch_kinds = draw.normal(size=(4, 3)), draw.normal(size=(5, 3))
+
+    def cloud(centres: np.ndarray, each: int, spread: float) -> np.ndarray:
+        directions = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+        rows = np.repeat(directions, each, axis=0) + spread * draw.normal(size=(len(centres) * each, 3))
+        lengths = np.exp(0.35 * draw.normal(size=len(rows))).clip(0.4, 1.5)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True) * lengths[:, None]
+
+    return PrototypesWidget(
+        cls_points=cloud(kinds, 6, 0.16), patch_points=cloud(kinds + 0.6 * patch_kinds[:4], 8, 0.4),
+        prototypes=draw.normal(size=(12, 3)), ibot_points=cloud(patch_kinds[:4], 8, 0.3),
+        ibot_prototypes=draw.normal(size=(12, 3)), source="Made-up points.", **more,
+    )  # fmt: skip
 
 
 def point(mounted, x: float, y: float, *, canvas: int = 0) -> None:

@@ -20,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 SHOW_ALL = """\
 from IPython.display import display
 import synthetic
+from dinov2_edu.plots.style import figure
 from dinov2_edu.widgets import crops, ema, learns, losses, masks
 photo = synthetic.photo(0)
-control = ema.EmaWidget(still="<svg></svg>", alt="a still figure")
+control = ema.EmaWidget(still=figure()[0], alt="a still figure")
 display(control, crops.CropsWidget(photo), masks.MasksWidget(photo), losses.LossesWidget())
 display(learns.LearnsWidget(preset="quick"))
 for name in ("attention", "prototypes", "runs", "mistakes", "your_picture"):

@@ -6,6 +6,7 @@ from axe_playwright_python.sync_playwright import Axe
 from harness import plain
 from PIL import Image
 
+from dinov2_edu.plots.style import figure
 from dinov2_edu.widgets.crops import CropsWidget
 from dinov2_edu.widgets.ema import EmaWidget
 from dinov2_edu.widgets.losses import LossesWidget
@@ -13,7 +14,7 @@ from dinov2_edu.widgets.masks import MasksWidget
 
 SPOTS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(SPOTS).resize((600, 400))
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"><rect width="90" height="90"/></svg>'
+STILL, _ = figure(1.0)
 MAKERS = {
     "crops": lambda **more: CropsWidget(PHOTO, **more),
     "masks": lambda **more: MasksWidget(PHOTO, **more),
@@ -99,8 +100,8 @@ def test_focus_is_visible_on_every_control(mount, name):
 
 
 def test_print_shows_the_still_figure_instead(mount, name):
-    mounted = mount(MAKERS[name](still=SVG, alt="a square"))
-    still = mounted.page.get_by_alt_text("a square")
+    mounted = mount(MAKERS[name](still=STILL, alt="a chart"))
+    still = mounted.page.get_by_alt_text("a chart")
     assert mounted.root.is_visible() and not still.is_visible()
     mounted.page.emulate_media(media="print")
     assert still.is_visible() and not mounted.root.is_visible()
@@ -114,8 +115,8 @@ def test_print_without_a_still_figure_shows_the_pictures_and_no_controls(mount, 
 
 
 def test_without_javascript_the_still_figure_stands_in(mount, name):
-    mounted = mount(MAKERS[name](still=SVG, alt="a square"), java_script_enabled=False)
-    assert mounted.page.get_by_alt_text("a square").is_visible()
+    mounted = mount(MAKERS[name](still=STILL, alt="a chart"), java_script_enabled=False)
+    assert mounted.page.get_by_alt_text("a chart").is_visible()
 
 
 @pytest.mark.parametrize("late", ["element", "style"])

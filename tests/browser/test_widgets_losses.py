@@ -85,7 +85,8 @@ def test_entropy_and_kl_are_the_packages(shown):
 def test_tables_and_readings_are_what_the_package_computes(mount):
     student = 0.8 * LOGITS.flip(1)
     temperatures = {"teacher_temperature": 0.3, "student_temperature": 0.5}
-    shown = mount(LossesWidget(LOGITS.numpy(), student.numpy(), **temperatures))
+    rows = {"teacher_logits": LOGITS.numpy().tobytes(), "student_logits": student.numpy().tobytes()}
+    shown = mount(LossesWidget(**rows, **temperatures))
     targets = losses.center_targets(LOGITS, LOGITS.mean(0), 0.3)
     np.testing.assert_allclose(table(shown, 0), LOGITS.numpy(), atol=0.00501)
     np.testing.assert_allclose(table(shown, 1), targets.numpy(), atol=0.00501)

@@ -46,8 +46,9 @@ def test_koleo_and_its_gradient_are_the_packages(shown, n):
     loss = koleo_loss(points)
     loss.backward()
     given = points.detach().double().tolist()
-    assert shown.call("koleoLoss", given) == pytest.approx(loss.item(), abs=1e-5)
-    np.testing.assert_allclose(shown.call("koleoGradient", given), points.grad.numpy(), atol=1e-5)
+    found = shown.call("koleo", given)
+    assert found["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    np.testing.assert_allclose(found["gradients"], points.grad.numpy(), atol=1e-5)
 
 
 def test_a_step_is_gradient_descent_on_the_sum(shown):

@@ -1,17 +1,13 @@
 // A backbone to look at pictures with, from a file or from random numbers, and what it says about a picture.
 // Twin: dinov2_edu.weights.load_backbone, VisionTransformer.intermediate_layers and attention_maps.
 import { Engine } from "./engine.js";
-import { headLogits } from "./head.js";
 import { Graph } from "./layers.js";
 import { initialise, Parameters } from "./network.js";
 import { statistics } from "./pictures.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
-import { centerTargets } from "./targets.js";
 import { VisionTransformer, attentionRow } from "./vit.js";
 import { VIT_DEFAULTS, backboneShapes, matrixForm } from "./vit_config.js";
 import { uniforms } from "../_numbers.js";
-
-const HEADS = ["dino_head", "ibot_head"];
 
 /** Megabytes for weights of so many numbers and one picture of at most so many pixels. */
 export function megabytesFor(nWeights, { patch_size, img_size, width }, mostPixels) {
@@ -21,7 +17,7 @@ export function megabytesFor(nWeights, { patch_size, img_size, width }, mostPixe
 }
 
 export class Model {
-  /** name -> { shape, data } of a backbone (and of heads, under "dino_head." and "ibot_head."), and its ViTConfig. */
+  /** name -> { shape, data } of a backbone, and its ViTConfig. */
   static async fromState(tensors, config, { mostPixels = 256 * 256, ...options } = {}) {
     const full = { ...VIT_DEFAULTS, ...config };
     const wanted = backboneShapes(full);
@@ -37,9 +33,7 @@ export class Model {
     const put = (name) => engine.from(tensors[name].data, ...matrixForm(tensors[name].shape));
     const backbone = new VisionTransformer(engine, full,
       Object.fromEntries(Object.keys(wanted).map((name) => [name, put(name)])));
-    const heads = Object.fromEntries(HEADS.map((head) => [head, Object.fromEntries(Object.keys(tensors)
-      .filter((name) => name.startsWith(`${head}.`)).map((name) => [name.slice(head.length + 1), put(name)]))]));
-    return new Model(engine, backbone, heads, size);
+    return new Model(engine, backbone);
   }
 
   /** From a .safetensors file that holds its ViTConfig as metadata "config", as the book's own checkpoint. */
@@ -63,8 +57,8 @@ export class Model {
     return Model.fromState(parameters.state("backbone"), full, options);
   }
 
-  constructor(engine, backbone, heads, size) {
-    Object.assign(this, { engine, backbone, heads, size, base: engine.mark() });
+  constructor(engine, backbone) {
+    Object.assign(this, { engine, backbone, base: engine.mark() });
   }
 
   get config() { return this.backbone.config; }
@@ -107,18 +101,6 @@ export class Model {
   checkLayer(layer) {
     const { depth } = this.config;
     if (!(layer >= 0 && layer < depth)) throw new Error(`There are blocks 0 to ${depth - 1}, not ${layer}.`);
-  }
-
-  /** What a head makes of some final tokens: { logits, probs } [rows k] with k prototypes. head: one of HEADS. */
-  says({ final }, rows, { head = "dino_head", temperature = 0.1, center = null } = {}) {
-    const weights = Object.keys(this.heads[head] ?? {}).length ? this.heads[head] : this.heads.dino_head;
-    if (!Object.keys(weights).length) throw new Error("These weights came without a head.");
-    const { engine, config: { width } } = this;
-    engine.release(this.base);
-    const tokens = engine.tensor(rows.length, width);
-    rows.forEach((row, i) => tokens.data.set(final.subarray(row * width, (row + 1) * width), i * width));
-    const logits = headLogits(new Graph(engine), weights, tokens);
-    return { k: logits.cols, logits: logits.data.slice(), probs: centerTargets(logits.data, logits.cols, temperature, center) };
   }
 }
 

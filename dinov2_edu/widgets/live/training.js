@@ -1,7 +1,8 @@
 // One pretraining step: both networks, targets, losses, gradients, AdamW, teacher. Twin: dinov2_edu.training.step
 // (compute_losses, train_step) and training.state.TrainState; settings are those of training.TrainConfig.
 import { Graph } from "./layers.js";
-import { dinoLoss, featureSpread, ibotLoss, koleoLoss } from "./losses.js";
+import { koleoLoss } from "./koleo.js";
+import { dinoLoss, featureSpread, ibotLoss } from "./losses.js";
 import { Network, initialise } from "./network.js";
 import { AdamW, clipGradients, scheduleAt, updateTeacher } from "./optimiser.js";
 import { entropies, makeTargets, updateCenter } from "./targets.js";

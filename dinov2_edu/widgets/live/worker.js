@@ -4,7 +4,7 @@
 // A run also sends { event, run, ... } on its own: "step", "knn", "ended", "failed". Names, arguments and results of the
 // tasks are in the README of this folder; client.js makes promises of them.
 import { download } from "./download.js";
-import { Engine, NO_SIMD, simdSupport } from "./engine.js";
+import { Engine } from "./engine.js";
 import { Model, saveRun } from "./model.js";
 import { PATTERN_CLASSES } from "./patterns10.js";
 import { picturePixels } from "./pictures.js";
@@ -26,15 +26,12 @@ const bytesOf = ({ bytes = null, url = null }, name) => bytes
   ?? download(url, { progress: (done, total) => postMessage({ event: "progress", name, done, total }) });
 
 const looking = {
-  support: () => ({ simd: simdSupport(), sentence: simdSupport() ? "" : NO_SIMD }),
-
   async loadModel({ name, bytes = null, url = null, random = null, seed = 0, mostPixels }) {
     const options = mostPixels ? { mostPixels } : {};
     const model = random ? await Model.random(random, seed, options)
       : await Model.fromFile(await bytesOf({ bytes, url }, name), options);
     models.set(name, model);
-    return { config: model.config, parameters: model.size, simd: model.engine.simd,
-      heads: Object.keys(model.heads).filter((head) => Object.keys(model.heads[head]).length) };
+    return { config: model.config, simd: model.engine.simd };
   },
 
   /** rgba + from {height, width}: a canvas's bytes; or pixels: normalised already. */
@@ -56,11 +53,6 @@ const looking = {
   attention({ key, layer, query }) {
     const look = held(looks, key, "look");
     return held(models, look.model, "model").attentionOf(look, layer, query);
-  },
-
-  says({ key, rows, ...options }) {
-    const look = held(looks, key, "look");
-    return held(models, look.model, "model").says(look, rows, options);
   },
 
   forget({ key = null, model = null }) {
@@ -91,7 +83,6 @@ const training = {
     keepGoing();
   },
   speed({ run, delay }) { held(runs, run, "run").delay = delay; },
-  endRun({ run }) { runs.delete(run); },
   addPictures({ run, bytes }) { return held(runs, run, "run").run.addPictures(bytes); },
   stepOnce({ run }) { return held(runs, run, "run").run.next(); },
   knn({ run }) { return held(runs, run, "run").run.knn(); },
