@@ -1,19 +1,24 @@
 """Random streams: nothing is drawn twice from the same numbers, by whatever step, epoch, seed or process."""
 
+import ast
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny_training import QUIET, TINY, byte_images
 
+import dinov2_edu
 from dinov2_edu.numerics import stream
 from dinov2_edu.training import FitOptions, build_state, draw_batch, fit, step_generator
 from dinov2_edu.training import step as step_module
 from dinov2_edu.training import streams as streams_module
 from dinov2_edu.training.streams import EpochOrder
 from dinov2_edu.vit import block as block_module
+
+PACKAGE = Path(dinov2_edu.__file__).parent
 
 
 def test_crops_masks_and_stochastic_depth_go_on_in_one_stream(monkeypatch):
@@ -81,6 +86,42 @@ def test_two_processes_draw_differently_and_share_one_order(monkeypatch, step):
 
 def test_the_largest_seed_can_be_drawn_from():
     step_generator(replace(TINY, seed=2**32 - 1), TINY.steps - 1)
+
+
+SEEDED = {
+    "data/mosaics.py pattern_mosaics": "which quarters stand together; no picture of their world is drawn from these",
+    "data/patterns.py patterns10": "the data set itself, known by its seed; two numbers a seed, one for each split",
+    "experiments/ablations.py _renew_heads": "heads as the run of another seed would have them",
+    "experiments/own_finetune.py tuned": "what peft draws, with torch's own generator",
+    "notebook.py setup": "what a chapter draws where readers see it: its layers, its crops",
+    "numerics.py stream": "a stream",
+    "probe/logistic.py _held_out": "which tenth is held out",
+    "probe/protocols.py held_out_tenth": "which tenth is held out, drawn as the official evaluation draws it",
+    "weights/backbones.py _random": "the random network that is everywhere the control",
+    "widgets/losses.py _made_up_logits": "six made-up pictures and a made-up student",
+}
+"""Functions that seed a generator with a number of their own, and what it draws."""
+
+
+def seeded_in(path: Path) -> set[str]:
+    """Functions of a file that seed a generator, or hand on a seed that is a sum."""
+    found = set()
+    for function in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call):
+                name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+                sums = any(word.arg == "seed" and isinstance(word.value, ast.BinOp) for word in call.keywords)
+                if sums or name in ("manual_seed", "manual_seed_all", "default_rng", "RandomState"):
+                    found.add(f"{path.relative_to(PACKAGE)} {function.name}")
+    return found
+
+
+def test_a_generator_elsewhere_begins_from_a_purpose():
+    """Else two calls given one seed share their draws: scenes and the crops they are cut into, in the dense test."""
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "dinov2.py"]
+    assert set().union(*map(seeded_in, files)) == set(SEEDED)
 
 
 def test_a_stream_reads_a_number_by_its_value():

@@ -50,6 +50,7 @@ def pattern_mosaics(n: int, *, split: str = "train", size: int = 32) -> Mosaics:
     require(size % 4 == 0, f"size must be a multiple of 4, got {size}")
     # Another world than the default, so that no mosaic is made of pictures that a run has learnt from.
     drawn = patterns10(4 * n, split=split, size=size, seed=1)
+    # Seeds 0 and 1: this world's pictures are drawn from 2 and 3.
     order = torch.randperm(4 * n, generator=torch.Generator().manual_seed(int(split == "test"))).view(n, 2, 2)
     start, side = size // 4, size // 2
     middle = drawn.images[:, :, start : start + side, start : start + side]

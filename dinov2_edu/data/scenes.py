@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from dinov2_edu.checks import check_at_least, check_one_of, checked, require
 from dinov2_edu.data.imageset import ImageSet
 from dinov2_edu.data.patterns import PATTERN_CLASSES, patterns10
-from dinov2_edu.numerics import torch_defaults
+from dinov2_edu.numerics import stream, torch_defaults
 from dinov2_edu.shapes import ByteImages
 
 _THING = 32  # side of a thing's picture, the size that small networks are trained at
@@ -18,7 +18,6 @@ _THINGS = 3  # in a scene
 _SIDE = 64  # of a drawn scene, in pixels
 _TILES = 2  # along the side of a scene cut out of a mosaic, which has one more each way
 _NOISE = 0.04  # of the background, as in Patterns10
-_SEEDS = 2**40
 
 
 class Scenes(NamedTuple):
@@ -57,8 +56,7 @@ def drawn_scenes(n: int, *, split: str = "train", seed: int = 0) -> Scenes:
     check_at_least(1, n=n)
     check_at_least(0, seed=seed)
     check_one_of(("train", "test"), split=split)
-    # Other numbers than those that draw the textures.
-    generator = torch.Generator().manual_seed(_SEEDS + 2 * seed + (split == "test"))
+    generator = stream("scenes", seed, int(split == "test"))  # other numbers than draw the textures
     things = patterns10(_THINGS * n, split=split, size=_THING, seed=seed)
     order = torch.randperm(len(things), generator=generator)  # so that a scene holds any three classes
     pictures, classes = things.images[order] / 255, things.labels[order]

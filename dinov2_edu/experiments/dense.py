@@ -23,6 +23,7 @@ from dinov2_edu.experiments.inputs import backbone_of, device_of
 from dinov2_edu.experiments.presets import patterns10_run, with_steps
 from dinov2_edu.features import patch_tokens, pixel_patches
 from dinov2_edu.files import write_whole
+from dinov2_edu.numerics import stream
 from dinov2_edu.probe import DenseScores, dense_test
 from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.state import build_state
@@ -98,7 +99,7 @@ def _scenes(n: int, seed: int) -> list[Scenes]:
         except DataUnavailable as error:
             say(f"without mosaics of CIFAR-10: {error}")
             return found
-        found.append(mosaic_scenes(pictures, n, generator=torch.Generator().manual_seed(seed)))
+        found.append(mosaic_scenes(pictures, n, generator=stream("mosaics", seed)))
     return found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dinov2_edu.checks import check_at_least, checked, require
 from dinov2_edu.crops import normalize, resize
 from dinov2_edu.data.scenes import Scenes
-from dinov2_edu.numerics import torch_defaults
+from dinov2_edu.numerics import stream, torch_defaults
 from dinov2_edu.probe.folds import image_folds
 from dinov2_edu.probe.knn import knn_predict
 from dinov2_edu.probe.matching import crop_pairs, matched_shares
@@ -69,7 +69,7 @@ def dense_test(
     check_at_least(0, seed=seed)
     size, n_classes = scenes.images.shape[-1], len(scenes.class_names)
     require(size % grid == 0, f"grid must divide the scenes' side of {size} pixels, got {grid}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream("dense test", seed)
     folds = image_folds(len(scenes.images), n_folds, generator=generator)
     shares = class_shares(scenes.labels, size // grid, n_classes)
     images = resize(scenes.images, input_size or size)
