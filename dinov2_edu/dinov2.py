@@ -266,7 +266,7 @@ def teacher_targets(teacher, centers, global_crops, masks, temperature):
         targets = [sinkhorn_knopp(each, temperature) for each in logits]
     else:  # centering: less what the teacher says of every picture
         targets = [F.softmax((logits[i] - centers[i]) / temperature, dim=-1) for i in (0, 1)]
-        centers = centers.lerp(torch.stack([each.sum(dim=0) / max(1, len(each)) for each in logits]), 0.1)
+        centers = centers.lerp(torch.stack([x.sum(0) / max(1, len(x)) for x in logits]), 0.1)
     return targets[0].unflatten(0, (2, -1)), targets[1], centers
 
 
@@ -275,8 +275,8 @@ def student_losses(student, cls_targets, patch_targets, globals_, locals_, masks
     c, (dino_head, ibot_head) = student.c, student.heads
     cls_tokens, patch_tokens = student.backbone(globals_, masks)
     local_tokens, _ = student.backbone(locals_)  # (n_local b) d
-    cls_logits = dino_head(torch.cat([cls_tokens, local_tokens]))  # (v b) k
-    dino = dino_loss(cls_logits.unflatten(0, (2 + c.n_local, -1)), cls_targets, c.student_temp)
+    logits = dino_head(torch.cat([cls_tokens, local_tokens]))  # (v b) k
+    dino = dino_loss(logits.unflatten(0, (2 + c.n_local, -1)), cls_targets, c.student_temp)
     ibot = ibot_loss(ibot_head(patch_tokens[masks]), patch_targets, masks, c.student_temp)
     koleo = sum(koleo_loss(crop) for crop in cls_tokens.chunk(2))  # crop by crop
     return dino, ibot, koleo

@@ -151,6 +151,7 @@ def test_the_step_grows_by_a_chapters_lines_until_it_is_whole(monkeypatch):
         new = {line for mark, line in lines if mark == "+"}
         assert new and {line for mark, line in lines if mark == " " and not line.startswith("def ")} == before
         assert all(line in source for _, line in lines)
+        assert [line for _, line in lines if len(line) > 93] == [], "a page shows no more of a line"
         before |= new
     whole = step_at(monkeypatch, 7)
     assert {line for _, line in whole if not line.startswith("def ")} == before
