@@ -73,7 +73,7 @@ def breaches(imports: dict[str, Iterable[str]]) -> list[str]:
 
 
 def test_the_drawing_in_the_readme_is_the_house():
-    text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    text = (SOURCE.parent / "README.md").read_text("utf-8")
     drawing = text[text.index("the book       plots/") :]
     drawing = drawing[: drawing.index("```")]
     folders = {f"{room}/" if (SOURCE / room).is_dir() else room for room in ROOMS}

@@ -6,7 +6,7 @@ exported or traced is not looked at, so nothing of this ends up in a graph.
 
 beartype, the checker that jaxtyping is mostly used with, does this in the tests, where it is an oracle. It is not used
 here: of a list it looks at one random item, so that the same bad call passes or fails by chance; it takes True for 1
-and NaN for a number; and it takes 2.5 times as long a call.
+and NaN for a number; and to check a call of a loss takes it 62 to 93 µs on one core, where this takes 9 to 29.
 """
 
 import inspect

@@ -9,7 +9,10 @@ export const dot = (a, b) => sum(a.map((value, i) => value * b[i]));
 export const unit = (point) => point.map((value) => value / Math.max(length(point), 1e-8));
 
 /** For each unit vector the index of its nearest other one (the largest cosine). */
-export const nearestOthers = (units) => units.map((one, i) => nearestOther(units.flat(), i, units.length, one.length));
+export function nearestOthers(units) {
+  const all = units.flat();
+  return units.map((one, i) => nearestOther(all, i, units.length, one.length));
+}
 
 /** The KoLeo loss of points, and its gradient for each of them. */
 export function koleo(points) {
