@@ -9,6 +9,7 @@ from tiny_training import QUIET, TINY, byte_images, same, weights
 
 from dinov2_edu.numerics import checksum
 from dinov2_edu.training import FitOptions, build_state, fit, load_checkpoint, save_checkpoint, start_from
+from dinov2_edu.training.checkpoint import fingerprint_of
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
@@ -208,3 +209,28 @@ def test_a_new_run_from_broken_weights_is_refused():
 def test_a_new_run_of_other_sizes_is_refused():
     with pytest.raises(ValueError, match="n_prototypes must stay"):
         start_from(build_state(TINY), replace(TINY, n_prototypes=TINY.n_prototypes + 1))
+
+
+def test_a_new_run_may_keep_the_backbones_alone():
+    first = fit(build_state(replace(TINY, targets="centering")), byte_images(), FitOptions(**QUIET), until=3)
+    config = replace(TINY, n_prototypes=TINY.n_prototypes + 3, targets="centering", seed=5)
+    second, drawn = start_from(first, config, fresh_heads=True), build_state(config)
+    for who in ("student_network", "teacher"):
+        had, has, new = (getattr(state, who) for state in (first, second, drawn))
+        assert_equal_weights(has.backbone, had.backbone)
+        assert_equal_weights(has.dino_head, new.dino_head)
+    assert not second.centers["cls"].any(), "centres are of prototypes that are gone"
+    assert second.origin == fingerprint_of(first, backbones_only=True) != fingerprint_of(first)
+    fit(second, byte_images(), FitOptions(**QUIET), until=2)
+
+
+def assert_equal_weights(one, other):
+    """Two modules hold the same numbers."""
+    assert one.state_dict().keys() == other.state_dict().keys()
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+@pytest.mark.bad_input
+def test_fresh_heads_ask_for_the_same_backbone():
+    with pytest.raises(ValueError, match="vit must stay"):
+        start_from(build_state(TINY), replace(TINY, vit=replace(TINY.vit, depth=1)), fresh_heads=True)

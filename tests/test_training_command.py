@@ -13,8 +13,10 @@ from tiny_training import TINY, interrupted_call
 from dinov2_edu.data import ImageSet
 from dinov2_edu.experiments import commands, publish
 from dinov2_edu.experiments import train as train_command
+from dinov2_edu.experiments.book_run import book_run
 from dinov2_edu.training import FitOptions, build_state, load_checkpoint, start_from
 from dinov2_edu.vit import BOOK_VIT, VisionTransformer
+from dinov2_edu.weights import book as weights_book
 from dinov2_edu.weights import load_backbone
 
 CLASSES = ("dark", "light")
@@ -79,6 +81,40 @@ def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_w
     wanted = states[1].teacher.backbone.half().float().state_dict()
     for weights in (model.state_dict(), measured[0].state_dict()):  # what is written, and what was measured
         assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights.items())
+
+
+def test_the_published_run_is_gone_on_with(tmp_path, tiny_world, capsys, monkeypatch):
+    """From what the book ships, with its heads or with new ones; and the card keeps the runs before."""
+    assets = tmp_path / "assets"
+    for module in (weights_book, publish):
+        monkeypatch.setattr(module, "ASSETS", assets)
+    words = ("--hours", "0.5", "--device", "a test")
+    assert train("cifar10", tmp_path / "first") == 0 and call("publish", tmp_path / "first", *words) == 0
+    finished, shipped = load_checkpoint(tmp_path / "first" / "checkpoint.pt"), book_run()
+    assert (shipped.step, shipped.config) == (4, finished.config)
+    for name, weight in finished.teacher.state_dict().items():
+        assert torch.equal(shipped.teacher.state_dict()[name], weight.half().float())
+        student = finished.teacher if name.startswith("backbone.") else finished.student_network
+        assert torch.equal(
+            shipped.student_network.state_dict()[name], student.state_dict()[name].half().float()
+        )
+    more = replace(finished.config, n_prototypes=finished.config.n_prototypes + 2, seed=3)
+    monkeypatch.setitem(train_command.PRESETS, "cifar10-third", lambda: more)
+    capsys.readouterr()
+    assert train("cifar10-third", tmp_path / "third", "--start-from", "book") == 2
+    assert "n_prototypes must stay" in capsys.readouterr().err
+    assert train("cifar10-third", tmp_path / "third", "--fresh-heads") == 2
+    assert "--fresh-heads goes with --start-from" in capsys.readouterr().err
+    third = ("cifar10-third", tmp_path / "third", "--start-from", "book", "--fresh-heads")
+    assert train(*third, "--until", 2) == 0 and train(*third) == 0, "the same command goes on"
+    assert train("cifar10", tmp_path / "fourth", "--start-from", "book", "--seed", 4) == 0
+    assert call("publish", tmp_path / "third", *words) == 0
+    card = json.loads((assets / "book.json").read_text())
+    assert (card["seeds"], card["hours"], card["images_seen"]) == ([0, 3], 1.0, 2 * 4 * 8)
+    assert [stage["config"]["seed"] for stage in card["stages"]] == [0, 3]
+    assert call("publish", tmp_path / "fourth", *words) == 0
+    card = json.loads((assets / "book.json").read_text())
+    assert card["seeds"] == [4], "it began with what the book does not ship any more"
 
 
 def test_curves_of_the_card_are_thinned_and_end_where_the_run_ended():
@@ -173,8 +209,12 @@ def test_a_command_interrupted_in_its_last_measurement_makes_it_up(tmp_path, tin
 
 
 def test_the_presets_of_the_book_fit_together():
-    first, second = (train_command.PRESETS[name]() for name in ("cifar10", "cifar10-second"))
-    assert first.vit == second.vit == BOOK_VIT
-    assert first.seed != second.seed, "one seed would repeat the order, crops and masks of the first run"
-    start_from(build_state(first), second)  # refuses sizes that differ
+    first, second, third = (
+        train_command.PRESETS[name]() for name in ("cifar10", "cifar10-second", "cifar10-third")
+    )
+    assert first.vit == second.vit == third.vit == BOOK_VIT
+    assert len({first.seed, second.seed, third.seed}) == 3, (
+        "one seed would repeat the order, crops and masks of the first run"
+    )
+    start_from(start_from(build_state(first), second), third, fresh_heads=True)  # refuses sizes that differ
     assert sum(p.numel() for p in VisionTransformer(BOOK_VIT).parameters()) < 6e6

@@ -33,6 +33,7 @@ from dinov2_edu.weights import (
     load_backbone,
     load_state,
     read_book_card,
+    read_book_heads,
     reading,
     save_book_checkpoint,
     to_timm,
@@ -285,6 +286,28 @@ def test_the_book_checkpoint_comes_back_in_half_precision(no_assets):
     card = json.loads((no_assets / "book.json").read_text())
     assert card["knn"] == 0.5 and card["config"]["width"] == 12 and read_book_card() == card
     assert sorted(file.name for file in no_assets.iterdir()) == ["book.json", "book.safetensors"]
+
+
+def test_heads_come_back_beside_their_backbone_alone(no_assets):
+    heads = {"teacher.dino_head.last_layer.weight_v": torch.randn(5, 4), "student.x": torch.tensor([0.1])}
+    save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
+    with pytest.raises(WeightsUnavailable, match=r"not there \(dinov2_edu/assets/book\.heads\.safetensors"):
+        read_book_heads()
+    path = save_book_checkpoint(VisionTransformer(TINY), {}, no_assets, heads=heads)
+    found = read_book_heads()
+    assert found.keys() == heads.keys()
+    assert all(torch.equal(found[name], heads[name].half()) for name in heads)
+    assert load_backbone(no_assets).config == TINY, "a folder is read by its backbone"
+    save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
+    with pytest.raises(WeightsRefused, match="no heads of the backbone in book"):
+        read_book_heads()
+    save_book_checkpoint(VisionTransformer(TINY), {}, no_assets, heads=heads)
+    file = path.with_name("book.heads.safetensors")
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(WeightsRefused, match=r"heads\.safetensors is cut short"):
+        read_book_heads()
+    with pytest.raises(ValueError, match=r"not finite in half precision: student\.x"):
+        save_book_checkpoint(VisionTransformer(TINY), {}, no_assets, heads={"student.x": torch.tensor(1e6)})
 
 
 def test_a_checkpoint_that_makes_no_sense_is_not_written(no_assets):

@@ -8,7 +8,7 @@ from dinov2_edu.files import local_path
 PROTOCOL_NAMES = ("logreg", "linear", "knn")
 EXPORT_NAMES = ("onnx", "transformers", "timm", "official")
 SIDES = (32, 64, 96, 128)
-PRESET_NAMES = ("cifar10", "cifar10-second", "patterns10")
+PRESET_NAMES = ("cifar10", "cifar10-second", "cifar10-third", "patterns10")
 RUN_NAMES = (
     *("healthy", "no_centering", "no_sharpening", "no_ema", "no_multicrop", "no_koleo"),
     *("stage_dino", "stage_ibot", "stage_koleo", "full", "dino_tuned"),
@@ -66,9 +66,14 @@ def train(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=at_least(0), help="of a new run")
     add(
         "--start-from",
-        type=local_path,
+        type=lambda text: text if text == "book" else local_path(text),
         metavar="FOLDER",
-        help="begin a new run with the networks of this finished one",
+        help="begin a new run with the networks of this finished one; book: with those that the book ships",
+    )
+    add(
+        "--fresh-heads",
+        action="store_true",
+        help="with --start-from: keep the backbones alone and draw the heads anew",
     )
     add(
         "--precision",

@@ -95,6 +95,25 @@ def cifar10_second_run() -> TrainConfig:
     )
 
 
+def cifar10_third_run() -> TrainConfig:
+    """A third round of the book's own run, with fresh heads of four times the prototypes, and twice the batch.
+
+    A head that has grown with a backbone for two rounds has settled; a new one, with prototypes for finer groups, makes
+    the backbone move again. Start it with `start_from(..., fresh_heads=True)`, or `--start-from FOLDER --fresh-heads`.
+    """
+    config = cifar10_second_run()
+    return replace(
+        config,
+        n_prototypes=1024,
+        lr=(2.5e-3, 1e-5),
+        warmup_steps=250,
+        momentum=(0.97, 1.0),
+        batch_size=256,
+        seed=2,
+        steps=4800,
+    )
+
+
 @checked
 def with_steps(config: TrainConfig, steps: int | None) -> TrainConfig:
     """A config cut or stretched to as many steps as a command's `--steps` asks for; as it is where that is None.
@@ -115,4 +134,5 @@ PRESETS = {
     "patterns10": patterns10_run,
     "cifar10": cifar10_run,
     "cifar10-second": cifar10_second_run,
+    "cifar10-third": cifar10_third_run,
 }

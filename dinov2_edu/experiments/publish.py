@@ -1,24 +1,34 @@
 """Make a trained backbone the book's own checkpoint: `python -m dinov2_edu publish RUN [RUN ...]`.
 
 The runs are those that led to it, in order; the teacher of the last one is measured beside random weights and raw
-pixels, and written with its model card to the package's assets.
+pixels, and written with its model card and the heads of its run to the package's assets. Where the first run began
+with what the book shipped until now, the card keeps the runs before it.
 """
 
 import argparse
+import contextlib
 import math
 import platform
 
 import torch
+from torch import Tensor
 
 from dinov2_edu.data import ImageSet, load_cifar10
+from dinov2_edu.experiments.book_run import book_run
 from dinov2_edu.experiments.commands import say
 from dinov2_edu.experiments.evaluation import pixel_rows, quiet_features
 from dinov2_edu.probe import knn_accuracy, logistic_probe
-from dinov2_edu.training.checkpoint import load_checkpoint
+from dinov2_edu.training.checkpoint import fingerprint_of, load_checkpoint
 from dinov2_edu.training.folder import CHECKPOINT
 from dinov2_edu.training.state import TrainState
 from dinov2_edu.vit import VisionTransformer
-from dinov2_edu.weights import ASSETS, load_backbone, save_book_checkpoint
+from dinov2_edu.weights import (
+    ASSETS,
+    WeightsUnavailable,
+    load_backbone,
+    read_book_card,
+    save_book_checkpoint,
+)
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 C_GRID_PIXELS = (1e-5, 1e-4, 1e-3)
@@ -60,9 +70,19 @@ def stage_of(state: TrainState) -> dict:
     return {"config": state.config.to_dict(), "steps": state.step, "images": images, "curves": curves}
 
 
+def card_before(first: TrainState) -> dict:
+    """The card of the book's checkpoint where a run began with it; otherwise one without runs."""
+    shipped = []
+    with contextlib.suppress(WeightsUnavailable):  # of which there may be no heads
+        shipped.append(fingerprint_of(book_run(heads=False), backbones_only=True))
+        shipped.append(fingerprint_of(book_run()))
+    return read_book_card() if first.origin in shipped else {"stages": [], "seeds": [], "hours": 0}
+
+
 def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: float, device: str) -> dict:
     """The model card of the last state's teacher, with accuracies measured now."""
-    stages = [stage_of(state) for state in states]
+    before = card_before(states[0])
+    stages = before["stages"] + [stage_of(state) for state in states]
     images = sum(stage["images"] for stage in stages)
     subjects = {
         "book": states[-1].teacher.backbone.eval(),
@@ -73,14 +93,25 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
         "data": f"{train.name}, without labels",
         "measured_on": f"{len(train):,} labelled training pictures, {test.name}",
         "weights": "teacher, half precision",
-        "seeds": [state.config.seed for state in states],
-        "hours": hours,
+        "seeds": before["seeds"] + [state.config.seed for state in states],
+        "hours": round(before["hours"] + hours, 2),
         "device": device,
         "torch": torch.__version__,
         "images_seen": images,
         "epochs": round(images / len(train), 2),
         "accuracy": {name: measure(train, test, backbone) for name, backbone in subjects.items()},
         "stages": stages,
+    }
+
+
+def heads_of(state: TrainState) -> dict[str, Tensor]:
+    """What both networks have besides their backbones, by names such as "teacher.dino_head.mlp.0.weight"."""
+    networks = {"student": state.student_network, "teacher": state.teacher}
+    return {
+        f"{who}.{name}": weight
+        for who, network in networks.items()
+        for name, weight in network.state_dict().items()
+        if not name.startswith("backbone.")
     }
 
 
@@ -92,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
     backbone = states[-1].teacher.backbone.half().float()  # what is measured is what will be read back
     say("measuring the backbone, random weights and raw pixels")
     card = make_card(states, train, test, options.hours, options.device or platform.machine())
-    path = save_book_checkpoint(backbone, card, options.folder or ASSETS)
+    path = save_book_checkpoint(backbone, card, options.folder or ASSETS, heads=heads_of(states[-1]))
     for name, accuracies in card["accuracy"].items():
         print(f"{name:>15}: " + ", ".join(f"{key} {value:.1%}" for key, value in accuracies.items()))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -14,6 +14,7 @@ import torch
 
 from dinov2_edu.checks import require
 from dinov2_edu.data import ImageSet, load_cifar10, patterns10
+from dinov2_edu.experiments.book_run import book_run
 from dinov2_edu.experiments.commands import INTERRUPTED, say
 from dinov2_edu.experiments.evaluation import knn_evaluator
 from dinov2_edu.experiments.inputs import device_of
@@ -52,6 +53,19 @@ def config_asked(options: argparse.Namespace, own: OwnRun | None = None) -> Trai
     return with_steps(config, options.steps)
 
 
+def previous_run(options: argparse.Namespace, device: torch.device) -> TrainState | None:
+    """The run whose networks a new one begins with, where one was asked for."""
+    require(
+        options.start_from is not None or not options.fresh_heads,
+        "--fresh-heads goes with --start-from: a run from fresh weights has fresh heads",
+    )
+    if options.start_from is None:
+        return None
+    if options.start_from == "book":
+        return book_run(device, heads=not options.fresh_heads)
+    return load_checkpoint(options.start_from / CHECKPOINT, device)
+
+
 def start(
     options: argparse.Namespace,
     folder: Path,
@@ -65,14 +79,18 @@ def start(
         ValueError: the folder holds another run than the one asked for.
     """
     if not (folder / CHECKPOINT).exists():
-        return build_state(asked, device) if previous is None else start_from(previous, asked)
+        if previous is None:
+            return build_state(asked, device)
+        return start_from(previous, asked, fresh_heads=options.fresh_heads)
     state = load_checkpoint(folder / CHECKPOINT, device)
     differences = state.config.differences(asked)
     for name in ("steps", "seed", "precision"):  # what was not asked for stays as it was begun
         if getattr(options, name) in (None, "auto"):
             differences.pop(name, None)
-    if previous is not None and state.origin != fingerprint_of(previous):
-        differences["--start-from"] = state.origin or None, fingerprint_of(previous)
+    if previous is not None:
+        begun_from = fingerprint_of(previous, backbones_only=options.fresh_heads)
+        if state.origin != begun_from:
+            differences["--start-from"] = state.origin or None, begun_from
     require(not differences, say_differences(folder, differences))
     return state
 
@@ -93,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
     asked = None if own else config_asked(options)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(process_group(device))
-        previous = options.start_from and load_checkpoint(options.start_from / CHECKPOINT, place)
+        previous = previous_run(options, place)
         folder = stack.enter_context(hold_run(options.folder))
         if asked is None:
             pictures, chosen = read_for_training(options)

@@ -93,27 +93,30 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Tra
     return state
 
 
-def fingerprint_of(state: TrainState) -> str:
+def fingerprint_of(state: TrainState, *, backbones_only: bool = False) -> str:
     """Sixteen digits that tell a run's networks from any others."""
-    return checksum([state.student_network.state_dict(), state.teacher.state_dict()])[:16]
+    networks = state.student_network, state.teacher
+    kept = [network.backbone if backbones_only else network for network in networks]
+    return checksum([network.state_dict() for network in kept])[:16]
 
 
 @checked
 @torch_defaults()
-def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
+def start_from(previous: TrainState, config: TrainConfig, *, fresh_heads: bool = False) -> TrainState:
     """A new run whose networks begin as another's ended: optimiser, schedules, step and history are fresh.
 
     For going on with other crops, as DINOv2's last steps at a higher resolution, or with a longer schedule.
 
     Args:
         previous: the run that has been trained.
-        config: of the new one; backbone and heads must have the sizes of the old.
+        config: of the new one; what is kept must have the sizes of the old.
+        fresh_heads: keep the backbones alone: heads (of any size) and centres begin as those of a new run.
 
     Raises:
         ValueError: the sizes differ, or a weight is not a finite number; names the first.
     """
-    sizes = ("vit", "n_prototypes", "head_hidden", "head_bottleneck", "ibot_bottleneck", "separate_heads")
-    for name in sizes:
+    heads = ("n_prototypes", "head_hidden", "head_bottleneck", "ibot_bottleneck", "separate_heads")
+    for name in ("vit", *(() if fresh_heads else heads)):
         had, asked = getattr(previous.config, name), getattr(config, name)
         require(had == asked, f"{name} must stay what the networks were made with, {had}, got {asked}")
     state = build_state(config, previous.device)
@@ -126,9 +129,13 @@ def start_from(previous: TrainState, config: TrainConfig) -> TrainState:
         for name, tensor in tensors.items():
             finite = bool(tensor.isfinite().all())
             require(finite, f"the run to start from: its {who}: {name!r} has a number that is not finite")
-    state.student_network.load_state_dict(old["student"])
-    state.teacher.load_state_dict(old["teacher"])
-    for name in state.centers.keys() & previous.centers.keys():
-        state.centers[name] = previous.centers[name].clone()
-    state.origin = fingerprint_of(previous)
+    if fresh_heads:
+        state.student_network.backbone.load_state_dict(previous.student_network.backbone.state_dict())
+        state.teacher.backbone.load_state_dict(previous.teacher.backbone.state_dict())
+    else:
+        state.student_network.load_state_dict(old["student"])
+        state.teacher.load_state_dict(old["teacher"])
+        for name in state.centers.keys() & previous.centers.keys():
+            state.centers[name] = previous.centers[name].clone()
+    state.origin = fingerprint_of(previous, backbones_only=fresh_heads)
     return state

@@ -11,7 +11,13 @@ from dinov2_edu.weights.backbones import (
     load_backbone,
     load_state,
 )
-from dinov2_edu.weights.book import ASSETS, read_book_card, read_book_checkpoint, save_book_checkpoint
+from dinov2_edu.weights.book import (
+    ASSETS,
+    read_book_card,
+    read_book_checkpoint,
+    read_book_heads,
+    save_book_checkpoint,
+)
 from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
 from dinov2_edu.weights.foreign import (
     save_official,
@@ -37,6 +43,7 @@ __all__ = [
     "load_state",
     "read_book_card",
     "read_book_checkpoint",
+    "read_book_heads",
     "save_book_checkpoint",
     "save_official",
     "save_onnx",

@@ -1,10 +1,13 @@
-"""The book's own checkpoint: written half precise beside its model card, read back into a backbone."""
+"""The book's own checkpoint: written half precise beside its model card and its heads, and read back."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -15,21 +18,29 @@ from dinov2_edu.weights.errors import WeightsRefused, WeightsUnavailable
 from dinov2_edu.weights.reading import read_weights, recorded_sizes
 
 ASSETS = Path(__file__).parent.parent / "assets"
-"""The package's folder of recorded runs and of the book's checkpoint, `book.safetensors` and `book.json`."""
+"""The package's folder of recorded runs and of the book's checkpoint: `book.safetensors`, `book.json` and
+`book.heads.safetensors`."""
 
 
 @checked
-def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Path | None = None) -> Path:
-    """Write a backbone in half precision as `book.safetensors`, and its card as `book.json`.
+def save_book_checkpoint(
+    model: VisionTransformer,
+    card: dict,
+    folder: str | Path | None = None,
+    *,
+    heads: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write a backbone in half precision as `book.safetensors`, its card as `book.json`, and the heads of its run.
 
-    The sizes of the model go into the metadata of the weights, so the file suffices to build it again. Both files are
-    written, or neither.
+    The sizes of the model go into the metadata of the weights, so the file suffices to build it again; heads are
+    written as `book.heads.safetensors`, which says by a checksum whose they are. All files are written, or none.
 
     Args:
         model: the backbone, usually the teacher's.
         card: what a reader should know (data, seeds, hours, curves, accuracies) as numbers, strings, lists and
             dicts; the model's sizes are added as "config".
         folder: where to write, made if absent; `ASSETS` if None.
+        heads: the projection heads of both networks, by names such as "teacher.dino_head.mlp.0.weight".
 
     Returns:
         The path of the weights.
@@ -45,19 +56,29 @@ def save_book_checkpoint(model: VisionTransformer, card: dict, folder: str | Pat
         raise ValueError(
             f"the card must hold finite numbers, strings, lists and dicts alone: {error}"
         ) from error
-    halves = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in model.state_dict().items()}
-    bad = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
-    require(not bad, f"not finite in half precision: {', '.join(bad[:3])}: has the training diverged?")
+    content = save(_halves(model.state_dict()), recorded_sizes(model.config))
+    files: dict[str, str | bytes] = {"book.json": words}
+    if heads is not None:
+        files["book.heads.safetensors"] = save(_halves(heads), {"backbone": _digest(content)})
     folder = local_path(folder or ASSETS)
-    content = save(
-        {name: tensor.contiguous() for name, tensor in halves.items()}, recorded_sizes(model.config)
-    )
-    write_together(folder, {"book.json": words, "book.safetensors": content})
+    write_together(folder, {**files, "book.safetensors": content})
     return folder / "book.safetensors"
 
 
+def _halves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same in half precision, where every number of them is finite."""
+    halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
+    bad = [name for name, tensor in halves.items() if not tensor.isfinite().all()]
+    require(not bad, f"not finite in half precision: {', '.join(bad[:3])}: has the training diverged?")
+    return halves
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _kept(name: str) -> Path:
-    """One of the two files, if it is there; a page shows the error, so it names no path of a machine."""
+    """One of the files, if it is there; a page shows the error, so it names no path of a machine."""
     path = ASSETS / name
     if not path.is_file():
         raise WeightsUnavailable(
@@ -87,3 +108,22 @@ def read_book_checkpoint() -> tuple[ViTConfig, dict[str, Tensor]]:
     if config is None:
         raise WeightsRefused(f"{path} is not the book's checkpoint, it records no sizes: restore it")
     return config, dict(tensors)
+
+
+def read_book_heads() -> dict[str, Tensor]:
+    """The projection heads that `save_book_checkpoint` wrote, of both networks, in half precision.
+
+    Returns:
+        Tensors by name, such as "student.dino_head.last_layer.weight_v".
+
+    Raises:
+        WeightsUnavailable: there are none.
+        WeightsRefused: the file is cut short, or its heads belong to other weights than `book.safetensors` holds.
+    """
+    path, weights = _kept("book.heads.safetensors"), _kept("book.safetensors").read_bytes()
+    config, tensors = read_weights(path)
+    with safe_open(path, framework="pt") as file:
+        whose = (file.metadata() or {}).get("backbone")
+    if config is not None or whose != _digest(weights):
+        raise WeightsRefused(f"{path} holds no heads of the backbone in book.safetensors: restore both files")
+    return dict(tensors)
