@@ -22,6 +22,14 @@ jaxtyping.install_import_hook(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
 @pytest.fixture(autouse=True)
 def interrupts_arrive():
     """A shell starts what runs in its background with SIGINT ignored; tests of interrupts need Python's own answer."""

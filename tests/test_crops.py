@@ -508,7 +508,7 @@ def test_presets():
     assert (small.global_size, small.local_size, small.n_local) == (32, 16, 6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_multi_crop_on_a_gpu_equals_the_cpu_and_waits_for_nothing():
     images = random_bytes(6, 3, 40, 31)
     wanted = multi_crop(images, CropConfig(global_size=32, local_size=16), generator=seeded())

@@ -187,7 +187,7 @@ def test_photos_of_a_camera_take_little_memory(tmp_path):
     assert int(found) == 9 and float(mebibytes) < 1000
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_features_of_the_cpu(model, pictures, tmp_path):
     wanted = extract_features(model, pictures, preprocessing=SMALL, options=options())
     found = extract_features(

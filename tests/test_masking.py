@@ -141,7 +141,7 @@ def test_the_generator_alone_decides():
     assert torch.equal(batch, mask_batch(16, GRID, generator=draw(3)))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_masks_are_made_on_the_generators_device():
     generator = torch.Generator("cuda").manual_seed(0)
     masks = mask_batch(64, GRID, generator=generator)

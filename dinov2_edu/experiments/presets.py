@@ -114,6 +114,28 @@ def cifar10_third_run() -> TrainConfig:
     )
 
 
+def cifar10_gpu_run() -> TrainConfig:
+    """CIFAR-10 for one GPU and some ten minutes: width 192, 9 blocks (4 M parameters), whole crops, large batches.
+
+    Nobody has run it to its end yet; `tools/gpu_session.py` sets its length by the GPU's speed.
+    """
+    config = cifar10_run()
+    return replace(
+        config,
+        vit=replace(config.vit, width=192, depth=9, heads=3),
+        crops=replace(config.crops, global_size=32, local_size=16, n_local=6, global_scale=(0.2, 1.0)),
+        n_prototypes=4096,
+        head_hidden=1024,
+        head_bottleneck=128,
+        lr=(2e-3, 1e-5),
+        warmup_steps=400,
+        momentum=(0.99, 1.0),
+        precision="auto",
+        batch_size=1024,
+        steps=8000,
+    )
+
+
 @checked
 def with_steps(config: TrainConfig, steps: int | None) -> TrainConfig:
     """A config cut or stretched to as many steps as a command's `--steps` asks for; as it is where that is None.
@@ -135,4 +157,5 @@ PRESETS = {
     "cifar10": cifar10_run,
     "cifar10-second": cifar10_second_run,
     "cifar10-third": cifar10_third_run,
+    "cifar10-gpu": cifar10_gpu_run,
 }

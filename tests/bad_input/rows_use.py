@@ -582,7 +582,7 @@ refuses(
     model=[(None, "^model: wanted a VisionTransformer")],
     card=[(None, "^card: wanted a dict, got None"), ([], "^card: wanted a dict")],
     folder=[(3, "^folder: wanted a string, a path or None, got 3")],
-    heads=[(3, "^heads: wanted a mapping or None, got 3")],
+    heads=[(3, "^heads: wanted a dictionary from strings to Tensor each or None, got 3")],
 )
 for call in (weights.to_timm, weights.to_transformers):
     refuses(
