@@ -2,9 +2,9 @@
 
     python -m tools.gpu_session OUT --minutes 9          a second run with the same OUT goes on with the training
 
-Writes to OUT: `tests.txt`, `speeds.json`, and the folder `run` with a checkpoint every minute and the run's history. The
-pictures lie in the GPU's memory as bytes, and crops are made there. `--device cpu --small` tries all of it without a GPU,
-with a few pictures and a tiny network.
+Writes to OUT: `tests.txt`, `speeds.json`, and the folder `run` with a checkpoint every minute and the run's history.
+The pictures lie in the GPU's memory as bytes, and crops are made there. `--device cpu --small` tries all of it without
+a GPU, with a few pictures and a tiny network.
 """
 
 import argparse
