@@ -13,6 +13,8 @@ from dinov2_edu.widgets._base import FOLDER, BookWidget, image_bytes
 
 BOOK_WEIGHTS = FOLDER.parent / "assets" / "book.safetensors"
 """The book's own checkpoint, in half precision, which the built book has as `_static/weights/book.safetensors`."""
+BOOK_HEADS = BOOK_WEIGHTS.with_name("book.heads.safetensors")
+"""The heads of both networks of its run."""
 
 
 class NetworkWidget(BookWidget):
@@ -69,11 +71,15 @@ class NetworkWidget(BookWidget):
             self.send({"file": name}, [self._files[name]])
 
 
+def header_of(content: bytes) -> dict[str, Any]:
+    """What stands before the numbers of a .safetensors file."""
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+
+
 def metadata_of(content: bytes, path: Path, name: str, what: str) -> dict[str, Any]:
     """What a .safetensors file of ours holds as metadata under a name, as a dict."""
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return json.loads(header["__metadata__"][name])
+        return json.loads(header_of(content)["__metadata__"][name])
     except (ValueError, KeyError, TypeError):
         writer = {"config": "save_book_checkpoint", "bank": "nearest_bank"}[name]
         raise ValueError(f"{path} holds no {what}: give a .safetensors file that `{writer}` wrote") from None

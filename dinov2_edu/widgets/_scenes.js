@@ -16,7 +16,7 @@ import { nearestScene } from "./_nearest.js";
 const COSINE = { label: "cosine", ends: ["0 or less", "1"] };
 const MOVED = { label: "1 − cosine with the token of the whole picture", ends: ["0: not moved", "1 or more"] };
 /** Views that pixels have no say in: there is nothing to see before the model is there. */
-export const NEEDS_MODEL = ["attention", "blocks", "masking"];
+export const NEEDS_MODEL = ["attention", "blocks", "masking", "prototypes"];
 const NETWORKS = { trained: "trained weights", random: "random weights", pixels: "pixels alone" };
 
 // ---- similarity -------------------------------------------------------------------------------------------
@@ -197,8 +197,22 @@ export function howFar(whole, masked, hidden) {
   return { moved, own: same / count, others: (all - same) / (count * (count - 1)) };
 }
 
+/** At hidden patches: does the student, who sees the masked picture, name the prototype that the teacher names? */
+async function answersOf(session, picture, size, hidden) {
+  const [{ named: right }, { named: said }] = [await session.prototypes("teacher", picture, size),
+    await session.prototypes("student", picture, size, hidden)];
+  const places = Array.from(hidden.keys()).filter((i) => hidden[i]);
+  const hits = places.filter((i) => said[i] === right[i]);
+  // The same answers, each held against the teacher's at every other hidden patch.
+  const times = new Map();
+  for (const i of places) times.set(right[i], (times.get(right[i]) ?? 0) + 1);
+  const elsewhere = sum(places.map((i) => (times.get(said[i]) ?? 0) - Number(said[i] === right[i])));
+  return { isRight: (i) => said[i] === right[i], places, hits: hits.length,
+    elsewhere: elsewhere / Math.max(1, places.length * (places.length - 1)) };
+}
+
 async function maskingScene(state, [picture, other], session) {
-  const { network, size, place } = state;
+  const { network, size, place, heads } = state;
   const grid = session.grid(picture, size);
   const hidden = hiddenBits(state.hidden, grid);
   const [whole, masked, stranger] = await Promise.all([session.tokens(network, picture, size),
@@ -212,16 +226,65 @@ async function maskingScene(state, [picture, other], session) {
     tokenGrid(ctx, at, grid, (i) => (hidden[i] ? color : null));
     frame(ctx, here, grid, at);
   };
+  const answers = heads.file && network === "trained" && count ? await answersOf(session, picture, size, hidden) : null;
+  const board = answers && {
+    title: "+ the teacher’s prototype named, − another", grid, slot: 0, aspect: aspectOf(grid),
+    paint: (ctx, at) => {
+      const [right, wrong, rest] = ["good", "bad", "raised"].map((role) => rgb(state.color(role)));
+      tokenGrid(ctx, at, grid, (i) => (!hidden[i] ? rest : answers.isRight(i) ? right : wrong));
+      for (const i of answers.places) sign(ctx, patchOf(i, grid), grid, at, answers.isRight(i));
+    },
+  };
+  const named = answers ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student names the teacher’s `
+    + `prototype, one of ${heads.prototypes.toLocaleString("en")}${count > 1 ? `; it fits another hidden patch in ${percent(answers.elsewhere)}` : ""}.` : "";
   const said = count === 0 ? "No patch is hidden: tap some, or hide them at random."
     : `${count} of ${hidden.length} patches hidden, ${NETWORKS[network]}. Cosine with the whole picture’s: class token `
       + `${fixed(cosineOf(whole.cls, masked.cls))} (class token of “${other.name}”: ${fixed(cosineOf(whole.cls, stranger.cls))}), `
-      + `hidden tokens ${fixed(own)} with what they were${count > 1 ? `, ${fixed(others)} with what other hidden ones were` : ""}${seen}.`;
+      + `hidden tokens ${fixed(own)} with what they were${count > 1 ? `, ${fixed(others)} with what other hidden ones were` : ""}${seen}.${named}`;
   return {
     list: [photoBoard(picture, grid, 0, cover), valueBoard("how far each token moved", moved, grid, 0,
-      (ctx, at) => strokeOverPhoto(ctx, outline(hidden, grid, at)))],
-    columns: () => 2, scale: MOVED, grid,
-    alt: `${picture.name} with hidden patches, and how far each token moved. Arrow keys move, the space bar hides a patch.`,
+      (ctx, at) => strokeOverPhoto(ctx, outline(hidden, grid, at))), ...(board ? [board] : [])],
+    columns: (width) => (board && width > 560 ? 3 : 2), scale: MOVED, grid,
+    alt: `${picture.name} with hidden patches, and how far each token moved${board ? ", and where the student named the teacher’s prototype" : ""}. Arrow keys move, the space bar hides a patch.`,
     said,
+  };
+}
+
+// ---- prototypes -------------------------------------------------------------------------------------------
+
+const ROLES = ["student", "teacher", "cls", "patch", "register", "global-crop", "local-crop"]; // colours that stay apart
+
+async function prototypesScene(state, pictures, session) {
+  const { size, place, heads } = state;
+  const seen = await Promise.all(pictures.map((picture) => session.prototypes("teacher", picture, size)));
+  const times = new Map();
+  for (const { named } of seen) for (const name of named) times.set(name, (times.get(name) ?? 0) + 1);
+  const often = [...times.keys()].sort((a, b) => times.get(b) - times.get(a) || a - b).slice(0, ROLES.length);
+  const [{ named, grid }] = seen;
+  const here = patchAtPlace(place, grid);
+  const chosen = named[indexOf(here, grid)];
+  const alike = seen.map((one) => Array.from(one.named, (name) => Number(name === chosen)));
+  const marks = (i) => (ctx, at) => {
+    strokeOverPhoto(ctx, outline(alike[i], seen[i].grid, at));
+    if (i === 0) frame(ctx, here, grid, at);
+  };
+  const board = (i) => ({
+    title: "its prototypes", grid: seen[i].grid, slot: i, aspect: aspectOf(seen[i].grid),
+    paint: (ctx, at) => {
+      const [colors, rest] = [ROLES.map((role) => rgb(state.color(role))), rgb(state.color("line"))];
+      tokenGrid(ctx, at, seen[i].grid, (patch) => colors[often.indexOf(seen[i].named[patch])] ?? rest);
+      marks(i)(ctx, at);
+    },
+  });
+  const counts = alike.map((ofOne, i) => `${sum(ofOne)} of ${ofOne.length} patches of “${pictures[i].name}”`);
+  const coloured = sum(often.map((name) => times.get(name))) / sum(seen.map((one) => one.named.length));
+  return {
+    list: pictures.flatMap((picture, i) => [photoBoard(picture, seen[i].grid, i, marks(i)), board(i)]),
+    columns: four, scale: null, grid,
+    alt: `${pictures.map(({ name }) => name).join(" and ")}, each beside its patches coloured by the prototype that the teacher’s head names. `
+      + "Arrow keys move to another patch.",
+    said: `The patch at ${inWords(here)} of “${pictures[0].name}” is nearest to prototype ${chosen} of ${heads.prototypes.toLocaleString("en")}, `
+      + `and so are ${counts.join(" and ")}. In all ${times.size} prototypes; the ${often.length} most frequent, ${percent(coloured)} of the patches, have a colour.`,
   };
 }
 
@@ -233,5 +296,6 @@ export function waitingScene(state, [picture], session, words) {
 
 export const SCENES = {
   similarity: similarityScene, attention: attentionScene, colours: coloursScene, blocks: blocksScene, masking: maskingScene,
+  prototypes: prototypesScene,
   nearest: nearestScene,
 };

@@ -62,6 +62,7 @@ export const fetchError = (error) => (/fetch/i.test(error.message) && !/\d/.test
  *   ready()           whether that has been done
  *   grid(picture, size)
  *   tokens(network, picture, size, { block, mask })  { data [n d], d, cls [d], grid }; block: from 1, none for the end
+ *   prototypes(who, picture, size, mask)  { named: Int32Array [n], grid }: by the head of "student" or "teacher" (trained)
  *   attention(network, picture, size, block, query)  Float32Array [heads t]; query: a token
  *   square(network, picture, side)  class token [d] of the picture's middle square, or its pixels
  *   stop()            end the worker; what was asked rejects with "stopped"
@@ -85,11 +86,18 @@ export function seeing(model) {
       const transfer = given.bytes ? [given.bytes] : [];
       const { config } = await live.ask("loadModel", { name: "trained", mostPixels, ...given }, transfer);
       await live.ask("loadModel", { name: "random", mostPixels, random: config, seed: 0 });
+      if (model.get("heads")?.file) await loadHeads(mine);
       ready = true;
     } catch (error) {
       if (live === mine) stop();
       throw fetchError(error);
     }
+  }
+
+  async function loadHeads(mine) {
+    const given = await fileOf(model, model.get("heads").file);
+    if (live !== mine) throw new Error("stopped");
+    await live.ask("loadHeads", { name: "trained", ...given }, given.bytes ? [given.bytes] : []);
   }
 
   function stop() {
@@ -133,6 +141,11 @@ export function seeing(model) {
     return { data: all.slice(prefix * d), d, cls: all.slice(0, d), grid: now };
   }
 
+  async function prototypes(who, picture, size, mask = null) {
+    const { key } = await look("trained", picture, size, mask);
+    return { named: await live.ask("prototypes", { name: "trained", who, key }), grid: grid(picture, size) };
+  }
+
   async function attention(network, picture, size, block, query) {
     const { key } = await look(network, picture, size, null);
     return live.ask("attention", { key, layer: block - 1, query });
@@ -147,7 +160,7 @@ export function seeing(model) {
     return (await live.ask("tokens", { key })).slice(0, d);
   }
 
-  return { load, stop, ready: () => ready, grid, tokens, attention, square };
+  return { load, stop, ready: () => ready, grid, tokens, prototypes, attention, square };
 }
 
 /** Tokens with each row brought to length 1, so that a product of two is their cosine. */

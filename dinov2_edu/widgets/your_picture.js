@@ -20,10 +20,10 @@ const STYLE = `
 .dv2-waiting canvas { opacity: 0.6; }`;
 const VIEWS = [["similarity", "similarity"], ["colours", "PCA colours"], ["attention", "attention"],
   ["blocks", "through the blocks"], ["masking", "masking"]];
-const viewsOf = (model) => [...VIEWS, ...(model.get("bank").file ? [["nearest", "nearest pictures"]] : [])];
+const viewsOf = (model) => [...VIEWS, ...(model.get("heads").file ? [["prototypes", "prototypes"]] : []), ...(model.get("bank").file ? [["nearest", "nearest pictures"]] : [])];
 const WAIT = 400; // milliseconds before "computing" is said
 const STATE = ["view", "network", "size", "place", "more", "less", "threshold", "query", "block", "cut", "foreground_high",
-  "together", "hidden", "config"];
+  "together", "hidden", "config", "heads"];
 
 const stateOf = (ui) => ({ ...Object.fromEntries(STATE.map((key) => [key, ui.model.get(key)])),
   color: ui.color });
@@ -132,16 +132,16 @@ function maskButtons(ui, gridNow) {
 function controls(ui, { ready, gridNow, pictures }) {
   const { model } = ui;
   segmented(ui, { key: "view", label: "View", wide: true, options: viewsOf(model) });
-  only(ui, ["similarity", "colours", "masking"], pictureRows(ui, pictures));
+  only(ui, ["similarity", "colours", "masking", "prototypes"], pictureRows(ui, pictures));
   const networks = segmented(ui, { key: "network", label: "Seen by", options: [
     ["trained", "trained"], ["random", "random"], ["pixels", "pixels"]] });
   ui.watch(() => {
     const learnt = NEEDS_MODEL.includes(model.get("view"));
     networks[2].parentElement.hidden = learnt;
-    networks[0].closest(".dv2-control").hidden = !ready();
+    networks[0].closest(".dv2-control").hidden = !ready() || model.get("view") === "prototypes";
     if (learnt && model.get("network") === "pixels") ui.set({ network: "trained" });
   });
-  only(ui, VIEWS.map(([name]) => name), segmented(ui, { key: "size", label: "Longer side, pixels",
+  only(ui, [...VIEWS.map(([name]) => name), "prototypes"], segmented(ui, { key: "size", label: "Longer side, pixels",
     options: model.get("sizes").map((size) => [size, String(size)]) })[0]);
   only(ui, ["similarity"], segmented(ui, { key: "tap", label: "A tap chooses", wide: true, options: [
     ["one", "the one patch"], ["more", "more like this"], ["less", "less like this"]] })[0]);

@@ -10,7 +10,7 @@ import traitlets
 from dinov2_edu.files import local_path
 from dinov2_edu.pictures import Picture
 from dinov2_edu.widgets._base import bundle, one_of
-from dinov2_edu.widgets._network import BOOK_WEIGHTS, NetworkWidget, metadata_of
+from dinov2_edu.widgets._network import BOOK_HEADS, BOOK_WEIGHTS, NetworkWidget, header_of, metadata_of
 
 BANK = "nearest.safetensors"
 """The name under which the built book has the pictures of `dinov2_edu.experiments.nearest`."""
@@ -24,14 +24,15 @@ VIEWS = ("similarity", "colours", "attention", "blocks", "masking")
 class YourPictureWidget(NetworkWidget):
     """Drop a photo on the page and look inside the network: nothing of it leaves the reader's device.
 
-    Five views: similarity of patches (also with a second picture), PCA colours, attention, the same patch after
-    each block, and hiding patches; a sixth, the nearest pictures of CIFAR-10 and their vote, where there is a bank of
-    them. Each is seen by trained and by random weights, and by pixels where they have a say. Weights and bank are not
-    part of the page: on a press the page fetches the files that the build put beside it, and a live kernel hands them
-    over.
+    Five views: similarity of patches (also with a second picture), PCA colours, attention, the same patch after each
+    block, and hiding patches; prototypes, where the weights came with the heads of their run; and the nearest pictures
+    of CIFAR-10 and their vote, where there is a bank of them. Each is seen by trained and by random weights, and by
+    pixels where they have a say (prototypes by the trained alone). Weights, heads and bank are not part of the page: on
+    a press the page fetches the files that the build put beside it, and a live kernel hands them over.
 
     Traitlets, all readable from Python after a reader moved the control:
-        view: "similarity", "colours", "attention", "blocks", "masking" or, with a bank, "nearest".
+        view: "similarity", "colours", "attention", "blocks", "masking" or, with heads, "prototypes", or, with a bank,
+            "nearest".
         network: "trained", "random" or "pixels".
         size: pixels of the longer side that the network sees.
         photo, other: name of the picture looked at and of the second one; the reader's own are "yours 1" ...
@@ -49,7 +50,8 @@ class YourPictureWidget(NetworkWidget):
     Args:
         samples: name to picture, at least two, for readers without one of their own.
         weights: a .safetensors file that holds its `ViTConfig`, as `save_book_checkpoint` writes it (official weights
-            in half precision, for one); the book's own if None. A built page can fetch the book's own only.
+            in half precision, for one); the book's own, with the heads of its run, if None. A built page can fetch the
+            book's own only.
         bank: from `nearest_bank`; None for none.
         source: whose weights these are, in a few words for the caption.
         still, alt, values: the still figure, its words, and starting values of the traitlets: see `BookWidget`.
@@ -61,6 +63,7 @@ class YourPictureWidget(NetworkWidget):
 
     _esm = bundle("your_picture.js")
     bank = traitlets.Dict().tag(sync=True)
+    heads = traitlets.Dict().tag(sync=True)
 
     view = traitlets.Unicode("similarity").tag(sync=True)
     network = traitlets.Enum(["trained", "random", "pixels"], "trained").tag(sync=True)
@@ -90,7 +93,26 @@ class YourPictureWidget(NetworkWidget):
         (photo, other, *_), depth = given["names"], given["config"]["depth"]
         values = {"photo": photo, "other": other, "size": given["sizes"][1], "block": depth, **values}
         about = self._take_bank(bank, local_path(weights or BOOK_WEIGHTS))
-        super().__init__(bank=about, **given, **values)
+        heads = self._take_heads(given) if weights is None else {}
+        super().__init__(bank=about, heads=heads, **given, **values)
+
+    def _take_heads(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Keep the heads of the book's own run for the page, and return what is said of them."""
+        if not BOOK_HEADS.is_file():
+            return {}
+        content = BOOK_HEADS.read_bytes()
+        header = header_of(content)
+        if header["__metadata__"]["backbone"] != self._digest(BOOK_WEIGHTS.name):
+            raise ValueError(
+                f"{BOOK_HEADS.name} holds heads of other weights than {BOOK_WEIGHTS.name}: restore both"
+            )
+        self._files[BOOK_HEADS.name] = content
+        given["megabytes"] += len(content) / 1e6  # one press loads both
+        (n_prototypes, _) = header["teacher.dino_head.last_layer.weight_v"]["shape"]
+        return {"file": BOOK_HEADS.name, "prototypes": n_prototypes}
+
+    def _digest(self, name: str) -> str:
+        return hashlib.sha256(self._files[name]).hexdigest()
 
     def _take_bank(self, bank: str | Path | None, weights: Path) -> dict[str, Any]:
         """Keep a bank's bytes for the page, and return what is said of it."""
@@ -98,7 +120,7 @@ class YourPictureWidget(NetworkWidget):
             return {}
         content = local_path(bank).read_bytes()
         about = metadata_of(content, local_path(bank), "bank", "bank of pictures")
-        if about["weights"] != hashlib.sha256(self._files[weights.name]).hexdigest():
+        if about["weights"] != self._digest(weights.name):
             raise ValueError(f"{bank}: other weights than {weights} have embedded its pictures; make it anew")
         self._files[BANK] = content
         return {**about, "file": BANK, "megabytes": len(content) / 1e6}
@@ -108,7 +130,7 @@ class YourPictureWidget(NetworkWidget):
         name, value = proposal["trait"].name, proposal["value"]
         own = name in ("photo", "other") and value.startswith("yours ")
         choices: dict[str, list] = {
-            "view": [*VIEWS, *(["nearest"] if self.bank else [])],
+            "view": [*VIEWS, *(["prototypes"] if self.heads else []), *(["nearest"] if self.bank else [])],
             "size": list(self.sizes),
             "block": list(range(1, self.config["depth"] + 1)),
         }

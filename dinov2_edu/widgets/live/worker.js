@@ -5,6 +5,7 @@
 // tasks are in the README of this folder; client.js makes promises of them.
 import { download } from "./download.js";
 import { Engine } from "./engine.js";
+import { Heads } from "./heads.js";
 import { Model, saveRun } from "./model.js";
 import { PATTERN_CLASSES } from "./patterns10.js";
 import { picturePixels } from "./pictures.js";
@@ -13,6 +14,7 @@ import { Run } from "./run.js";
 import { stripOf } from "./strip.js";
 
 const models = new Map();   // name -> Model
+const heads = new Map();    // name -> Heads
 const looks = new Map();    // key -> { model, ...what Model.look gives }
 const runs = new Map();     // name -> { run, active, ... }
 
@@ -53,6 +55,16 @@ const looking = {
   attention({ key, layer, query }) {
     const look = held(looks, key, "look");
     return held(models, look.model, "model").attentionOf(look, layer, query);
+  },
+
+  async loadHeads({ name, bytes = null, url = null }) {
+    heads.set(name, await Heads.fromFile(await bytesOf({ bytes, url }, name)));
+  },
+
+  prototypes({ name, who, key }) {
+    const { model, prefix, final } = held(looks, key, "look");
+    const { width } = held(models, model, "model").config;
+    return held(heads, name, "file of heads").named(who, final.subarray(prefix * width), width);
   },
 
   forget({ key = null, model = null }) {
