@@ -1,5 +1,6 @@
 """The checkpoint that ships: what its card says is what it is."""
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from dinov2_edu.experiments.presets import cifar10_run, cifar10_second_run
 from dinov2_edu.training import TrainConfig
 from dinov2_edu.vit import BOOK_VIT
 from dinov2_edu.weights import ASSETS, load_backbone, read_book_card
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_shipped_checkpoint_is_what_its_card_says():
@@ -46,11 +49,66 @@ def test_the_shipped_weights_reach_what_their_card_says():
     assert reached > found["book"] > reached - 0.12, "a tenth of the labels costs some"
 
 
-def test_the_readme_quotes_the_card():
-    words = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+def words_of(name):
+    """A page's or a chapter's text in one line."""
+    text = (ROOT / name).read_text("utf-8")
+    if name.endswith(".ipynb"):
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("page", "sentences"),
+    [
+        (
+            "README.md",
+            (
+                "for {hours} hours on two CPU cores",
+                "names {knn} of the test pictures",
+                "random weights reach {random}, raw pixels {pixels}",
+                "of the 50,000 labelled ones",
+                "The checkpoint above, {knn} in {hours} hours",
+            ),
+        ),
+        (
+            "book/index.md",
+            (
+                "in {hours} hours on two CPU cores",
+                "reaches {knn} by k-NN on the test pictures, where raw pixels have {pixels_bare} and **random",
+                "on crops of {crops[0]} and {crops[1]} pixels",
+            ),
+        ),
+        ("book/faq.md", ("reaches {knn} there by k-NN and {linear} by a linear probe",)),
+        ("book/log.md", ("{knn}", "{linear}", "{linear_all}")),
+        (
+            "notebooks/07_training.ipynb",
+            ("The checkpoint above ({knn} in {hours} hours of two cores)", "{ends[0]} % became {ends[1]}"),
+        ),
+        (
+            "notebooks/13_own_pictures.ipynb",
+            ("{millions} million: 50,000 pictures, {epochs} times | {knn} | {pixels}: well above",),
+        ),
+    ],
+)  # fmt: skip
+def test_pages_quote_the_card(page, sentences):
     card = read_book_card()
-    knn = {name: f"{100 * card['accuracy'][name]['knn']:.1f} %" for name in card["accuracy"]}
-    assert f"for {card['hours']} hours on two CPU cores" in words and "two CPU cores" in card["device"]
-    assert f"names {knn['book']} of the test pictures" in words
-    assert f"random weights reach {knn['random weights']}, raw pixels {knn['raw pixels']}" in words
-    assert "50,000 labelled" in words and "50,000 labelled" in card["measured_on"]
+    reached = {
+        name: {probe: f"{100 * one:.1f} %" for probe, one in row.items()}
+        for name, row in card["accuracy"].items()
+    }
+    crops = card["stages"][-1]["config"]["crops"]
+    facts = {
+        **reached["book"],
+        "random": reached["random weights"]["knn"],
+        "pixels": reached["raw pixels"]["knn"],
+        "pixels_bare": reached["raw pixels"]["knn"].removesuffix(" %"),
+        "hours": card["hours"],
+        "crops": (crops["global_size"], crops["local_size"]),
+        "ends": [f"{100 * stage['curves']['knn'][-1]:.1f}" for stage in card["stages"]],
+        "millions": f"{card['images_seen'] / 1e6:.1f}",
+        "epochs": f"{card['epochs']:.0f}",
+    }  # fmt: skip
+    words = words_of(page)
+    for sentence in sentences:
+        assert sentence.format(**facts) in words, sentence
+    assert "two CPU cores" in card["device"] and "50,000 labelled" in card["measured_on"]

@@ -17,10 +17,12 @@ from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.vit import VisionTransformer
 
 
-def quiet_features(backbone: VisionTransformer, *sets: ImageSet, precision: str = "auto") -> list[Features]:
+def quiet_features(
+    backbone: VisionTransformer, *sets: ImageSet, precision: str = "auto", n_layers: int = 1
+) -> list[Features]:
     """Features of some sets of pictures, all at the size that the last one has, without a bar."""
     preprocessing = Preprocessing(size=sets[-1].images.shape[-1])
-    options = ExtractOptions(progress=False, precision=precision)
+    options = ExtractOptions(progress=False, precision=precision, n_layers=n_layers)
     return [extract_features(backbone, one, preprocessing=preprocessing, options=options) for one in sets]
 
 

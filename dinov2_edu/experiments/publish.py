@@ -43,14 +43,20 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
 
     Returns:
         "knn" (k = 20, temperature 0.07) and "linear" (logistic regression, C chosen on a held-out tenth of `train`)
-        of the class token, and of a backbone also "linear_all": class token and mean patch token side by side.
+        of the class token, and of a backbone also "linear_all": class token and mean patch token side by side, and
+        "linear_4": the same with the class tokens of the last four blocks (the paper's linear evaluation tries both).
     """
     grid: tuple[float, ...] = C_GRID
     if backbone is None:
         sets, grid = {"": pixel_rows(train, test)}, C_GRID_PIXELS
     else:
-        found = quiet_features(backbone, train, test)
-        sets = {"": [part.cls for part in found], "_all": [part.linear_eval for part in found]}
+        found = quiet_features(backbone, train, test, n_layers=min(4, backbone.config.depth))
+        last = [torch.cat([part.cls, part.patch_mean], dim=1) for part in found]
+        sets = {
+            "": [part.cls for part in found],
+            "_all": last,
+            "_4": [part.linear_eval for part in found],
+        }
     rows, queries = sets[""]
     accuracies = {"knn": knn_accuracy(rows, train.labels, queries, test.labels)}
     for name, (rows, queries) in sets.items():
