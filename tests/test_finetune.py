@@ -1,6 +1,7 @@
 """Fine-tuning: what learns is what was switched on, by AdamW's own arithmetic, and labels are learnt."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ import torch.nn.functional as F
 
 from dinov2_edu.crops import crop_and_resize, normalize, sample_boxes
 from dinov2_edu.data import ImageSet
+from dinov2_edu.experiments import own_finetune
 from dinov2_edu.experiments.own_finetune import METHODS, few_labels
 from dinov2_edu.probe import Classifier, fine_tune
 from dinov2_edu.probe.finetune import SMALLEST_SHARE
 from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
-from dinov2_edu.vit import VisionTransformer, ViTConfig
+from dinov2_edu.vit import VisionTransformer, ViTConfig, fingerprint
+from dinov2_edu.weights import load_backbone
 
 CONFIG = ViTConfig(img_size=16, patch_size=4, width=16, depth=3, heads=2, layer_scale=None, init_std=0.06)
 
@@ -131,3 +134,23 @@ def test_labels_beyond_the_classes_are_refused(backbone):
     data = ImageSet(pictures(4).images, torch.tensor([0, 1, 2, 0]), ("a", "b", "c"), "three")
     with pytest.raises(ValueError, match="the classifier has 2 classes, the pictures have label 2"):
         fine_tune(Classifier(backbone, CONFIG.width, 2), data, generator=seeded())
+
+
+def test_recorded_rows_are_of_the_weights_that_ship():
+    recorded = json.loads(own_finetune.RECORD.read_text("utf-8"))
+    assert recorded["weights"] == fingerprint(load_backbone("book"))
+    assert {len(runs) for name, runs in recorded["rows"].items() if not name.startswith("random")} == {3}
+
+
+def test_rows_of_other_weights_are_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(own_finetune, "load_cifar10", lambda split: pictures())
+    monkeypatch.setattr(own_finetune, "tuned", lambda *given: {"seed": given[-1], "accuracy": 0.5})
+    path, old = tmp_path / "rows.json", [{"seed": seed, "accuracy": 0.1} for seed in own_finetune.SEEDS]
+    names = ("book: last two blocks", "random: last two blocks", "raw pixels: logistic regression")
+    path.write_text(json.dumps({"weights": "others", "rows": dict.fromkeys(names, old)}))
+    own_finetune.record(path)
+    found = json.loads(path.read_text())
+    assert [row["accuracy"] for row in found["rows"][names[0]]] == [0.5] * 3
+    assert found["rows"][names[1]] == found["rows"][names[2]] == old
+    own_finetune.record(path)
+    assert json.loads(path.read_text()) == found, "the same weights: what is there stays"

@@ -1,7 +1,8 @@
 """Ten labels a class: what a frozen backbone, its last blocks and LoRA make of them, recorded for chapter 13.
 
 `python -m dinov2_edu.experiments.own_finetune` measures each three times, other pictures each time, for the book's
-backbone and for random weights, and writes `assets/own_finetune.json`; what is there is not measured again.
+backbone and for random weights, and writes `assets/own_finetune.json`; what is there is not measured again, unless it
+was measured of other weights than the book's present ones.
 """
 
 import json
@@ -18,7 +19,7 @@ from dinov2_edu.experiments.evaluation import quiet_features
 from dinov2_edu.files import write_whole
 from dinov2_edu.numerics import stream
 from dinov2_edu.probe import Classifier, fine_tune, logistic_probe
-from dinov2_edu.vit import VisionTransformer
+from dinov2_edu.vit import VisionTransformer, fingerprint
 from dinov2_edu.weights import load_backbone
 
 RECORD = Path(__file__).parents[1] / "assets" / "own_finetune.json"
@@ -106,7 +107,12 @@ def record(path: Path = RECORD) -> None:
     train, test = load_cifar10("train"), load_cifar10("test")
     test = test.subset(even_rows(len(test), N_TEST))
     content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    now = fingerprint(load_backbone("book"))
+    if content.get("weights") != now:
+        kept = {name: runs for name, runs in content.get("rows", {}).items() if not name.startswith("book:")}
+        content["rows"] = kept
     content |= {
+        "weights": now,
         "data": f"{LABELS} pictures a class of {train.name}, drawn by the seed",
         "judged_on": test.name,
         "steps": STEPS,
