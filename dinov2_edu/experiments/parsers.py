@@ -8,7 +8,7 @@ from dinov2_edu.files import local_path
 PROTOCOL_NAMES = ("logreg", "linear", "knn")
 EXPORT_NAMES = ("onnx", "transformers", "timm", "official")
 SIDES = (32, 64, 96, 128)
-PRESET_NAMES = ("cifar10", "cifar10-second", "cifar10-third", "cifar10-last", "cifar10-gpu", "patterns10")
+PRESET_NAMES = ("cifar10", "cifar10-gpu", "cifar10-last", "cifar10-second", "cifar10-third", "patterns10")
 RUN_NAMES = (
     *("healthy", "no_centering", "no_sharpening", "no_ema", "no_multicrop", "no_koleo"),
     *("stage_dino", "stage_ibot", "stage_koleo", "full", "dino_tuned"),
