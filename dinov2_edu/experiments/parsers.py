@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from dinov2_edu.files import local_path
 
@@ -42,6 +43,11 @@ def per_cent(text: str) -> float:
     return value
 
 
+def book_or_folder(text: str) -> str | Path:
+    """A finished run for an option: "book" for the one that ships (`./book` is a folder of that name), or a folder."""
+    return text if text == "book" else local_path(text)
+
+
 def train(parser: argparse.ArgumentParser) -> None:
     """Pretrain without labels; the same folder again goes on where it stopped."""
     add = parser.add_argument
@@ -66,7 +72,7 @@ def train(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=at_least(0), help="of a new run")
     add(
         "--start-from",
-        type=lambda text: text if text == "book" else local_path(text),
+        type=book_or_folder,
         metavar="FOLDER",
         help="begin a new run with the networks of this finished one; book: with those that the book ships",
     )
