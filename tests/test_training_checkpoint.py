@@ -219,6 +219,11 @@ def test_a_new_run_may_keep_the_backbones_alone():
         had, has, new = (getattr(state, who) for state in (first, second, drawn))
         assert_equal_weights(has.backbone, had.backbone)
         assert_equal_weights(has.dino_head, new.dino_head)
+    with torch.no_grad():
+        first.teacher.dino_head.last_layer.weight_v[0] = torch.nan
+    assert start_from(first, config, fresh_heads=True).origin == second.origin, (
+        "heads that broke are left behind"
+    )
     assert not second.centers["cls"].any(), "centres are of prototypes that are gone"
     assert second.origin == fingerprint_of(first, backbones_only=True) != fingerprint_of(first)
     fit(second, byte_images(), FitOptions(**QUIET), until=2)

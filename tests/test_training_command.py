@@ -62,7 +62,7 @@ def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_w
     measured, measure = [], publish.measure
     monkeypatch.setattr(publish, "measure", lambda *given: measured.append(given[2]) or measure(*given))
 
-    call("publish", first, second, "--hours", "0.5", "--device", "a test", "--folder", assets)
+    call("publish", first, second, "--hours", "0.25", "0.25", "--device", "a test", "--folder", assets)
     printed = capsys.readouterr().out
     card = json.loads((assets / "book.json").read_text())
     assert set(card["accuracy"]) == {"book", "random weights", "raw pixels"}
@@ -112,9 +112,23 @@ def test_the_published_run_is_gone_on_with(tmp_path, tiny_world, capsys, monkeyp
     card = json.loads((assets / "book.json").read_text())
     assert (card["seeds"], card["hours"], card["images_seen"]) == ([0, 3], 1.0, 2 * 4 * 8)
     assert [stage["config"]["seed"] for stage in card["stages"]] == [0, 3]
-    assert call("publish", tmp_path / "fourth", *words) == 0
+    assert call("publish", tmp_path / "third", "--hours", "0.75", "--device", "a test") == 0
     card = json.loads((assets / "book.json").read_text())
-    assert card["seeds"] == [4], "it began with what the book does not ship any more"
+    assert (card["seeds"], card["hours"]) == ([0, 3], 1.25), "the same run again, its hours corrected"
+    assert call("publish", tmp_path / "fourth", "--folder", tmp_path / "else", *words) == 0
+    other = json.loads((tmp_path / "else" / "book.json").read_text())
+    assert (other["seeds"], other["hours"]) == ([0, 4], 1.0), "it began with what shipped before the third"
+    train("cifar10", tmp_path / "stranger", "--seed", 8)
+    train("cifar10", tmp_path / "fifth", "--start-from", tmp_path / "stranger", "--seed", 9)
+    assert call("publish", tmp_path / "fifth", *words) == 2
+    assert "began with networks that neither they nor the card" in capsys.readouterr().err
+    for runs, said in (
+        (("third", "fourth"), "fourth did not begin with the networks in which"),
+        (("first", "third", "fourth"), "--hours wants a number for each run, 3, got 2"),
+    ):
+        assert call("publish", *(tmp_path / one for one in runs), "--hours", "1", "1") == 2
+        assert said in capsys.readouterr().err
+    assert json.loads((assets / "book.json").read_text()) == card
 
 
 def test_curves_of_the_card_are_thinned_and_end_where_the_run_ended():
@@ -209,12 +223,13 @@ def test_a_command_interrupted_in_its_last_measurement_makes_it_up(tmp_path, tin
 
 
 def test_the_presets_of_the_book_fit_together():
-    first, second, third = (
-        train_command.PRESETS[name]() for name in ("cifar10", "cifar10-second", "cifar10-third")
+    first, second, third, last = (
+        train_command.PRESETS[f"cifar10{name}"]() for name in ("", "-second", "-third", "-last")
     )
-    assert first.vit == second.vit == third.vit == BOOK_VIT
-    assert len({first.seed, second.seed, third.seed}) == 3, (
+    assert first.vit == second.vit == third.vit == last.vit == BOOK_VIT
+    assert len({first.seed, second.seed, third.seed, last.seed}) == 4, (
         "one seed would repeat the order, crops and masks of the first run"
     )
-    start_from(start_from(build_state(first), second), third, fresh_heads=True)  # refuses sizes that differ
+    rounds = start_from(start_from(build_state(first), second), third, fresh_heads=True)
+    start_from(rounds, last)  # each refuses sizes that differ
     assert sum(p.numel() for p in VisionTransformer(BOOK_VIT).parameters()) < 6e6

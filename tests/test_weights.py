@@ -291,16 +291,21 @@ def test_the_book_checkpoint_comes_back_in_half_precision(no_assets):
 def test_heads_come_back_beside_their_backbone_alone(no_assets):
     heads = {"teacher.dino_head.last_layer.weight_v": torch.randn(5, 4), "student.x": torch.tensor([0.1])}
     save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
-    with pytest.raises(WeightsUnavailable, match=r"not there \(dinov2_edu/assets/book\.heads\.safetensors"):
+    with pytest.raises(
+        WeightsUnavailable, match=r"heads .* are not there \(dinov2_edu/assets/book\.heads\.saf"
+    ):
         read_book_heads()
     path = save_book_checkpoint(VisionTransformer(TINY), {}, no_assets, heads=heads)
     found = read_book_heads()
     assert found.keys() == heads.keys()
     assert all(torch.equal(found[name], heads[name].half()) for name in heads)
     assert load_backbone(no_assets).config == TINY, "a folder is read by its backbone"
-    save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
+    others = save_book_checkpoint(VisionTransformer(TINY), {}, no_assets / "others")
+    path.write_bytes(others.read_bytes())
     with pytest.raises(WeightsRefused, match="no heads of the backbone in book"):
         read_book_heads()
+    save_book_checkpoint(VisionTransformer(TINY), {}, no_assets)
+    assert not (no_assets / "book.heads.safetensors").exists(), "those of other weights are taken away"
     save_book_checkpoint(VisionTransformer(TINY), {}, no_assets, heads=heads)
     file = path.with_name("book.heads.safetensors")
     file.write_bytes(file.read_bytes()[:-3])

@@ -143,7 +143,14 @@ def publish(parser: argparse.ArgumentParser) -> None:
     """Make a trained run the book's own checkpoint, with its model card."""
     add = parser.add_argument
     add("runs", type=local_path, nargs="+", help="folders with checkpoint.pt, in order")
-    add("--hours", type=at_least(0, float), required=True, help="how long the runs took together")
+    add(
+        "--hours",
+        type=at_least(0, float),
+        nargs="+",
+        metavar="H",
+        required=True,
+        help="how long each run took, in their order",
+    )
     add("--device", help="what they ran on, in words (default: the kind of processor)")
     add(
         "--folder",

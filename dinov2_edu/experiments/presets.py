@@ -98,8 +98,9 @@ def cifar10_second_run() -> TrainConfig:
 def cifar10_third_run() -> TrainConfig:
     """A third round of the book's own run, with fresh heads of four times the prototypes, and twice the batch.
 
-    A head that has grown with a backbone for two rounds has settled; a new one, with prototypes for finer groups, makes
-    the backbone move again. Start it with `start_from(..., fresh_heads=True)`, or `--start-from FOLDER --fresh-heads`.
+    When the second round ended, k-NN accuracy stood still; with new heads, and prototypes for finer groups, it rose
+    again while the learning rate was still near its top. Start it with `start_from(..., fresh_heads=True)`, or
+    `--start-from FOLDER --fresh-heads`.
     """
     config = cifar10_second_run()
     return replace(

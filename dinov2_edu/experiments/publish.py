@@ -7,12 +7,17 @@ with what the book shipped until now, the card keeps the runs before it.
 
 import argparse
 import contextlib
+import itertools
 import math
 import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import ImageSet, load_cifar10
 from dinov2_edu.experiments.book_run import book_run
 from dinov2_edu.experiments.commands import say
@@ -73,25 +78,76 @@ def stage_of(state: TrainState) -> dict:
         kept = values[::-1][::every][::-1]  # the last value is always among them
         curves[name] = [float(f"{value:.4g}") for value in kept]
     images = state.step * state.config.batch_size
-    return {"config": state.config.to_dict(), "steps": state.step, "images": images, "curves": curves}
+    return {
+        "config": state.config.to_dict(),
+        "steps": state.step,
+        "images": images,
+        "origin": state.origin,
+        "ends": sorted(_ends(state)),
+        "curves": curves,
+    }
 
 
-def card_before(first: TrainState) -> dict:
-    """The card of the book's checkpoint where a run began with it; otherwise one without runs."""
-    shipped = []
-    with contextlib.suppress(WeightsUnavailable):  # of which there may be no heads
-        shipped.append(fingerprint_of(book_run(heads=False), backbones_only=True))
-        shipped.append(fingerprint_of(book_run()))
-    return read_book_card() if first.origin in shipped else {"stages": [], "seeds": [], "hours": 0}
+def _ends(state: TrainState) -> set[str]:
+    """How a run that began with this one knows it: by all its networks, or by the backbones alone."""
+    return {fingerprint_of(state), fingerprint_of(state, backbones_only=True)}
 
 
-def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: float, device: str) -> dict:
-    """The model card of the last state's teacher, with accuracies measured now."""
-    before = card_before(states[0])
-    stages = before["stages"] + [stage_of(state) for state in states]
+def card_before(first: TrainState) -> dict[str, Any]:
+    """Of the card that ships, what was before a run: its runs, seeds and hours up to the one that this began with.
+
+    Raises:
+        ValueError: the run began with networks that the card does not know.
+    """
+    none: dict[str, Any] = {"stages": [], "seeds": [], "hours": 0}
+    if not first.origin:
+        return none
+    card, shipped = none, set()
+    with contextlib.suppress(WeightsUnavailable):
+        card = read_book_card()
+        shipped.add(fingerprint_of(book_run(heads=False), backbones_only=True))
+        shipped.add(fingerprint_of(book_run()))
+    stages = card["stages"]
+    if stages:  # what ships is in half precision, and other runs may begin with it
+        stages[-1]["ends"] = sorted(shipped.union(stages[-1].get("ends", ())))
+    again = [i for i, stage in enumerate(stages) if stage.get("origin") == first.origin]
+    ended = [i + 1 for i, stage in enumerate(stages) if first.origin in stage.get("ends", ())]
+    require(
+        bool(again or ended),
+        "the first of these runs began with networks that neither they nor the card of the book's checkpoint know: "
+        "name the runs before it too",
+    )
+    n = [*again, *ended][0]
+    hours = card["hours"] - sum(stage.get("hours", 0) for stage in stages[n:])
+    return {"stages": stages[:n], "seeds": card["seeds"][:n], "hours": hours}
+
+
+def check_chain(states: list[TrainState], folders: Sequence[Path]) -> None:
+    """Refuse runs of which one did not begin where the one before it ended.
+
+    Raises:
+        ValueError: names both.
+    """
+    for (one, folder), (other, after) in itertools.pairwise(zip(states, folders, strict=True)):
+        require(
+            other.origin in _ends(one), f"{after} did not begin with the networks in which {folder} ended"
+        )
+
+
+def make_card(
+    states: list[TrainState],
+    backbone: VisionTransformer,
+    sets: tuple[ImageSet, ImageSet],
+    hours: Sequence[float],
+    device: str,
+) -> dict:
+    """The model card of a backbone, the last of these runs' teacher, with accuracies measured now."""
+    before, (train, test) = card_before(states[0]), sets
+    new = [stage_of(state) | {"hours": spent} for state, spent in zip(states, hours, strict=True)]
+    stages = before["stages"] + new
     images = sum(stage["images"] for stage in stages)
     subjects = {
-        "book": states[-1].teacher.backbone.eval(),
+        "book": backbone,
         "random weights": load_backbone("random"),
         "raw pixels": None,
     }
@@ -100,7 +156,7 @@ def make_card(states: list[TrainState], train: ImageSet, test: ImageSet, hours: 
         "measured_on": f"{len(train):,} labelled training pictures, {test.name}",
         "weights": "teacher, half precision",
         "seeds": before["seeds"] + [state.config.seed for state in states],
-        "hours": round(before["hours"] + hours, 2),
+        "hours": round(before["hours"] + sum(hours), 2),
         "device": device,
         "torch": torch.__version__,
         "images_seen": images,
@@ -122,13 +178,25 @@ def heads_of(state: TrainState) -> dict[str, Tensor]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, write, and print the accuracies."""
+    """Measure, write, and print the accuracies.
+
+    Raises:
+        ValueError: not one number of hours a run, or runs that did not begin where the one before ended.
+    """
+    require(
+        len(options.hours) == len(options.runs),
+        f"--hours wants a number for each run, {len(options.runs)}, got {len(options.hours)}",
+    )
     states = [load_checkpoint(folder / CHECKPOINT) for folder in options.runs]
+    check_chain(states, options.runs)
     say("reading CIFAR-10")
     train, test = load_cifar10("train"), load_cifar10("test")
-    backbone = states[-1].teacher.backbone.half().float()  # what is measured is what will be read back
+    teacher = states[-1].teacher.backbone
+    backbone = VisionTransformer(teacher.config)  # what is measured is what will be read back
+    backbone.load_state_dict({name: weight.half().float() for name, weight in teacher.state_dict().items()})
     say("measuring the backbone, random weights and raw pixels")
-    card = make_card(states, train, test, options.hours, options.device or platform.machine())
+    device = options.device or platform.machine()
+    card = make_card(states, backbone.eval(), (train, test), options.hours, device)
     path = save_book_checkpoint(backbone, card, options.folder or ASSETS, heads=heads_of(states[-1]))
     for name, accuracies in card["accuracy"].items():
         print(f"{name:>15}: " + ", ".join(f"{key} {value:.1%}" for key, value in accuracies.items()))

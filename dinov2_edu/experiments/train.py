@@ -30,6 +30,7 @@ from dinov2_edu.training.folder import CHECKPOINT, hold_run, say_differences
 from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.processes import process_group, rank
 from dinov2_edu.training.state import TrainState, build_state
+from dinov2_edu.weights import WeightsUnavailable
 
 
 def load_data(preset: str) -> tuple[ImageSet, ImageSet]:
@@ -62,7 +63,12 @@ def previous_run(options: argparse.Namespace, device: torch.device) -> TrainStat
     if options.start_from is None:
         return None
     if options.start_from == "book":
-        return book_run(device, heads=not options.fresh_heads)
+        try:
+            return book_run(device, heads=not options.fresh_heads)
+        except WeightsUnavailable as error:
+            raise ValueError(
+                f"--start-from book: {error}. With --fresh-heads the backbone is enough"
+            ) from error
     return load_checkpoint(options.start_from / CHECKPOINT, device)
 
 
@@ -84,8 +90,8 @@ def start(
         return start_from(previous, asked, fresh_heads=options.fresh_heads)
     state = load_checkpoint(folder / CHECKPOINT, device)
     differences = state.config.differences(asked)
-    for name in ("steps", "seed", "precision"):  # what was not asked for stays as it was begun
-        if getattr(options, name) in (None, "auto"):
+    for name in ("steps", "seed", "precision", "compile"):  # what was not asked for stays as it was begun
+        if getattr(options, name, None) in (None, "auto"):
             differences.pop(name, None)
     if previous is not None:
         begun_from = fingerprint_of(previous, backbones_only=options.fresh_heads)

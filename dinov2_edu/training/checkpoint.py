@@ -120,18 +120,15 @@ def start_from(previous: TrainState, config: TrainConfig, *, fresh_heads: bool =
         had, asked = getattr(previous.config, name), getattr(config, name)
         require(had == asked, f"{name} must stay what the networks were made with, {had}, got {asked}")
     state = build_state(config, previous.device)
-    old = {
-        "student": previous.student_network.state_dict(),
-        "teacher": previous.teacher.state_dict(),
-        "centres": previous.centers,
-    }
-    for who, tensors in old.items():
+    networks = {"student": previous.student_network, "teacher": previous.teacher}
+    old = {who: (one.backbone if fresh_heads else one).state_dict() for who, one in networks.items()}
+    for who, tensors in (old if fresh_heads else {**old, "centres": previous.centers}).items():
         for name, tensor in tensors.items():
             finite = bool(tensor.isfinite().all())
             require(finite, f"the run to start from: its {who}: {name!r} has a number that is not finite")
     if fresh_heads:
-        state.student_network.backbone.load_state_dict(previous.student_network.backbone.state_dict())
-        state.teacher.backbone.load_state_dict(previous.teacher.backbone.state_dict())
+        state.student_network.backbone.load_state_dict(old["student"])
+        state.teacher.backbone.load_state_dict(old["teacher"])
     else:
         state.student_network.load_state_dict(old["student"])
         state.teacher.load_state_dict(old["teacher"])

@@ -33,7 +33,8 @@ def save_book_checkpoint(
     """Write a backbone in half precision as `book.safetensors`, its card as `book.json`, and the heads of its run.
 
     The sizes of the model go into the metadata of the weights, so the file suffices to build it again; heads are
-    written as `book.heads.safetensors`, which says by a checksum whose they are. All files are written, or none.
+    written as `book.heads.safetensors`, which says by a checksum whose they are; without them those of other weights
+    are taken away. All files are written, or none.
 
     Args:
         model: the backbone, usually the teacher's.
@@ -57,11 +58,13 @@ def save_book_checkpoint(
             f"the card must hold finite numbers, strings, lists and dicts alone: {error}"
         ) from error
     content = save(_halves(model.state_dict()), recorded_sizes(model.config))
+    folder = local_path(folder or ASSETS)
     files: dict[str, str | bytes] = {"book.json": words}
     if heads is not None:
         files["book.heads.safetensors"] = save(_halves(heads), {"backbone": _digest(content)})
-    folder = local_path(folder or ASSETS)
     write_together(folder, {**files, "book.safetensors": content})
+    if heads is None:
+        (folder / "book.heads.safetensors").unlink(missing_ok=True)
     return folder / "book.safetensors"
 
 
@@ -77,12 +80,12 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _kept(name: str) -> Path:
+def _kept(name: str, what: str = "the book's own checkpoint is") -> Path:
     """One of the files, if it is there; a page shows the error, so it names no path of a machine."""
     path = ASSETS / name
     if not path.is_file():
         raise WeightsUnavailable(
-            f"the book's own checkpoint is not there (dinov2_edu/assets/{name}): chapter 07's training writes it"
+            f"{what} not there (dinov2_edu/assets/{name}): chapter 07's training and `publish` write it"
         )
     return path
 
@@ -120,10 +123,13 @@ def read_book_heads() -> dict[str, Tensor]:
         WeightsUnavailable: there are none.
         WeightsRefused: the file is cut short, or its heads belong to other weights than `book.safetensors` holds.
     """
-    path, weights = _kept("book.heads.safetensors"), _kept("book.safetensors").read_bytes()
+    path = _kept("book.heads.safetensors", "the heads of the book's own run are")
+    weights = _kept("book.safetensors").read_bytes()
     config, tensors = read_weights(path)
     with safe_open(path, framework="pt") as file:
         whose = (file.metadata() or {}).get("backbone")
     if config is not None or whose != _digest(weights):
-        raise WeightsRefused(f"{path} holds no heads of the backbone in book.safetensors: restore both files")
+        raise WeightsRefused(
+            f"{path.name} holds no heads of the backbone in book.safetensors: restore both files"
+        )
     return dict(tensors)
