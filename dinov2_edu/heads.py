@@ -1,6 +1,6 @@
 """The projection head: from a token of the backbone to one score for every prototype.
 
-DINO puts it on class tokens, iBOT on patch tokens. It is thrown away after pretraining.
+DINO puts it on class tokens, iBOT on patch tokens. Features are taken before it, and Meta released none.
 """
 
 from itertools import pairwise

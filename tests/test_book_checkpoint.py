@@ -79,7 +79,10 @@ def words_of(name):
             ),
         ),
         ("book/faq.md", ("reaches {knn} there by k-NN and {linear} by a linear probe",)),
-        ("book/log.md", ("{knn}", "{linear}", "{linear_all}")),
+        (
+            "book/log.md",
+            ("50,000 neighbours {knn}, linear {linear} (class token) and {linear_all} (class token with mean patch)",),
+        ),
         (
             "notebooks/07_training.ipynb",
             ("The checkpoint above ({knn} in {hours} hours of two cores)", "{ends[0]} % became {ends[1]}"),

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 from traitlets import TraitError
 
+from dinov2_edu.widgets import your_picture
 from dinov2_edu.widgets.attention import AttentionWidget, quantise_rows, recorded_places, recorded_queries
 from dinov2_edu.widgets.mistakes import MistakesWidget, confusion_counts, sprite_sheet, surest_of_each_cell
 from dinov2_edu.widgets.prototypes import PrototypesWidget
@@ -276,7 +278,21 @@ def test_your_picture_carries_its_samples_and_not_its_weights():
     widget = YourPictureWidget({"a": photo(), "b": photo()})
     assert sum(map(len, widget.samples)) < 20_000
     assert widget.config["patch_size"] == 4 and widget.sizes == [32, 64, 96, 128]
-    assert widget.megabytes == pytest.approx(2.4, abs=0.1)
+    sizes = [len(content) / 1e6 for content in widget._files.values()]
+    assert widget.megabytes == pytest.approx(sum(sizes)) and sizes[0] == pytest.approx(2.4, abs=0.1)
+
+
+@pytest.mark.parametrize("content", [b"no such file", save({"x": np.zeros(1)}, {"backbone": "another"})])
+def test_your_picture_takes_no_heads_of_other_weights(tmp_path, monkeypatch, content):
+    path = tmp_path / "book.heads.safetensors"
+    path.write_bytes(content)
+    monkeypatch.setattr(your_picture, "BOOK_HEADS", path)
+    with pytest.raises(
+        ValueError, match=r"book\.heads\.safetensors holds no heads of book\.safetensors: restore both"
+    ):
+        YourPictureWidget({"a": photo(), "b": photo()})
+    other = YourPictureWidget({"a": photo(), "b": photo()}, weights=BOOK_WEIGHTS)
+    assert other.heads == {}, "what is named has no heads"
 
 
 def test_your_picture_refuses(tmp_path):

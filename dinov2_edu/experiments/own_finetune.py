@@ -1,6 +1,6 @@
 """Ten labels a class: what a frozen backbone, its last blocks and LoRA make of them, recorded for chapter 13.
 
-`python -m dinov2_edu.experiments.own_finetune` measures each three times, other pictures each time, for the book's
+`python -m dinov2_edu.experiments.own_finetune` measures each for three draws of the pictures, for the book's
 backbone and for random weights, and writes `assets/own_finetune.json`; what is there is not measured again, unless it
 was measured of other weights than the book's present ones.
 """

@@ -197,7 +197,11 @@ export function howFar(whole, masked, hidden) {
   return { moved, own: same / count, others: (all - same) / (count * (count - 1)) };
 }
 
-/** At hidden patches: does the student, who sees the masked picture, name the prototype that the teacher names? */
+/**
+ * At hidden patches: does the student's head, on the masked picture, name the prototype that the teacher's does on the whole?
+ *
+ * Both stand on the teacher's backbone, the only one that ships.
+ */
 async function answersOf(session, picture, size, hidden) {
   const [{ named: right }, { named: said }] = [await session.prototypes("teacher", picture, size),
     await session.prototypes("student", picture, size, hidden)];
@@ -226,7 +230,7 @@ async function maskingScene(state, [picture, other], session) {
     tokenGrid(ctx, at, grid, (i) => (hidden[i] ? color : null));
     frame(ctx, here, grid, at);
   };
-  const answers = heads.file && network === "trained" && count ? await answersOf(session, picture, size, hidden) : null;
+  const answers = heads.file && !session.withoutHeads() && network === "trained" && count ? await answersOf(session, picture, size, hidden) : null;
   const board = answers && {
     title: "+ the teacher’s prototype named, − another", grid, slot: 0, aspect: aspectOf(grid),
     paint: (ctx, at) => {
@@ -235,8 +239,8 @@ async function maskingScene(state, [picture, other], session) {
       for (const i of answers.places) sign(ctx, patchOf(i, grid), grid, at, answers.isRight(i));
     },
   };
-  const named = answers ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student names the teacher’s `
-    + `prototype, one of ${heads.prototypes.toLocaleString("en")}${count > 1 ? `; it fits another hidden patch in ${percent(answers.elsewhere)}` : ""}.` : "";
+  const named = answers ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student’s head, on the one backbone, names the `
+    + `teacher’s prototype, one of ${heads.prototypes.toLocaleString("en")}${count > 1 ? `; it fits another hidden patch in ${percent(answers.elsewhere)}` : ""}.` : "";
   const said = count === 0 ? "No patch is hidden: tap some, or hide them at random."
     : `${count} of ${hidden.length} patches hidden, ${NETWORKS[network]}. Cosine with the whole picture’s: class token `
       + `${fixed(cosineOf(whole.cls, masked.cls))} (class token of “${other.name}”: ${fixed(cosineOf(whole.cls, stranger.cls))}), `
@@ -256,6 +260,7 @@ const ROLES = ["student", "teacher", "cls", "patch", "register", "global-crop", 
 
 async function prototypesScene(state, pictures, session) {
   const { size, place, heads } = state;
+  if (session.withoutHeads()) return waitingScene(state, pictures, session, session.withoutHeads());
   const seen = await Promise.all(pictures.map((picture) => session.prototypes("teacher", picture, size)));
   const times = new Map();
   for (const { named } of seen) for (const name of named) times.set(name, (times.get(name) ?? 0) + 1);
@@ -283,8 +288,8 @@ async function prototypesScene(state, pictures, session) {
     columns: four, scale: null, grid,
     alt: `${pictures.map(({ name }) => name).join(" and ")}, each beside its patches coloured by the prototype that the teacher’s head names. `
       + "Arrow keys move to another patch.",
-    said: `The patch at ${inWords(here)} of “${pictures[0].name}” is nearest to prototype ${chosen} of ${heads.prototypes.toLocaleString("en")}, `
-      + `and so are ${counts.join(" and ")}. In all ${times.size} prototypes; the ${often.length} most frequent, ${percent(coloured)} of the patches, have a colour.`,
+    said: `The patch at ${inWords(here)} of “${pictures[0].name}” scores highest on prototype ${chosen} of ${heads.prototypes.toLocaleString("en")}, `
+      + `and so do ${counts.join(" and ")}. Prototypes named in all: ${times.size}; the ${often.length} most frequent have a colour, ${percent(coloured)} of the patches.`,
   };
 }
 

@@ -62,6 +62,7 @@ export const fetchError = (error) => (/fetch/i.test(error.message) && !/\d/.test
  *   ready()           whether that has been done
  *   grid(picture, size)
  *   tokens(network, picture, size, { block, mask })  { data [n d], d, cls [d], grid }; block: from 1, none for the end
+ *   withoutHeads()    why there are no heads although they were wanted; empty where nothing is wrong
  *   prototypes(who, picture, size, mask)  { named: Int32Array [n], grid }: by the head of "student" or "teacher" (trained)
  *   attention(network, picture, size, block, query)  Float32Array [heads t]; query: a token
  *   square(network, picture, side)  class token [d] of the picture's middle square, or its pixels
@@ -70,15 +71,18 @@ export const fetchError = (error) => (/fetch/i.test(error.message) && !/\d/.test
 export function seeing(model) {
   const { patch_size: patch } = model.get("config");
   const mostPixels = Math.max(...model.get("sizes")) ** 2;
-  let [live, ready] = [null, false];
+  const heads = () => model.get("heads") ?? {}; // a control may take none
+  let [live, ready, withoutHeads] = [null, false, ""];
   const looks = new Map();    // key -> promise
   const grid = (picture, size) => gridOf(picture.canvas, size, patch);
 
   async function load(progress) {
     live = startLive();
     const mine = live;
-    live.on("progress", ({ name, done }) => {
-      if (name === "trained") progress(Math.min(1, done / (1e6 * model.get("megabytes"))));
+    live.on("progress", ({ name, done: ofFile }) => {
+      let done = ofFile;
+      if (name === "heads") done += 1e6 * (model.get("megabytes") - heads().megabytes);
+      if (["trained", "heads"].includes(name)) progress(Math.min(1, done / (1e6 * model.get("megabytes"))));
     });
     try {
       const given = await fileOf(model, model.get("weights_file"));
@@ -86,7 +90,7 @@ export function seeing(model) {
       const transfer = given.bytes ? [given.bytes] : [];
       const { config } = await live.ask("loadModel", { name: "trained", mostPixels, ...given }, transfer);
       await live.ask("loadModel", { name: "random", mostPixels, random: config, seed: 0 });
-      if (model.get("heads")?.file) await loadHeads(mine);
+      if (heads().file) await loadHeads(mine);
       ready = true;
     } catch (error) {
       if (live === mine) stop();
@@ -94,10 +98,16 @@ export function seeing(model) {
     }
   }
 
+  /** The model is of use without them, so that a file that does not come or does not fit is noted, no more. */
   async function loadHeads(mine) {
-    const given = await fileOf(model, model.get("heads").file);
+    try {
+      const given = await fileOf(model, heads().file);
+      if (live === mine) await live.ask("loadHeads", { name: "heads", backbone: heads().backbone, ...given }, given.bytes ? [given.bytes] : []);
+      withoutHeads = "";
+    } catch (error) {
+      withoutHeads = fetchError(error).message;
+    }
     if (live !== mine) throw new Error("stopped");
-    await live.ask("loadHeads", { name: "trained", ...given }, given.bytes ? [given.bytes] : []);
   }
 
   function stop() {
@@ -143,7 +153,7 @@ export function seeing(model) {
 
   async function prototypes(who, picture, size, mask = null) {
     const { key } = await look("trained", picture, size, mask);
-    return { named: await live.ask("prototypes", { name: "trained", who, key }), grid: grid(picture, size) };
+    return { named: await live.ask("prototypes", { name: "heads", who, key }), grid: grid(picture, size) };
   }
 
   async function attention(network, picture, size, block, query) {
@@ -160,7 +170,7 @@ export function seeing(model) {
     return (await live.ask("tokens", { key })).slice(0, d);
   }
 
-  return { load, stop, ready: () => ready, grid, tokens, prototypes, attention, square };
+  return { load, stop, ready: () => ready, withoutHeads: () => withoutHeads, grid, tokens, prototypes, attention, square };
 }
 
 /** Tokens with each row brought to length 1, so that a product of two is their cosine. */

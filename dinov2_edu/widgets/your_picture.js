@@ -20,13 +20,13 @@ const STYLE = `
 .dv2-waiting canvas { opacity: 0.6; }`;
 const VIEWS = [["similarity", "similarity"], ["colours", "PCA colours"], ["attention", "attention"],
   ["blocks", "through the blocks"], ["masking", "masking"]];
-const viewsOf = (model) => [...VIEWS, ...(model.get("heads").file ? [["prototypes", "prototypes"]] : []), ...(model.get("bank").file ? [["nearest", "nearest pictures"]] : [])];
+const viewsOf = (model) => [...VIEWS, ...(model.get("heads")?.file ? [["prototypes", "prototypes"]] : []), ...(model.get("bank").file ? [["nearest", "nearest pictures"]] : [])];
 const WAIT = 400; // milliseconds before "computing" is said
 const STATE = ["view", "network", "size", "place", "more", "less", "threshold", "query", "block", "cut", "foreground_high",
-  "together", "hidden", "config", "heads"];
+  "together", "hidden", "config"];
 
 const stateOf = (ui) => ({ ...Object.fromEntries(STATE.map((key) => [key, ui.model.get(key)])),
-  color: ui.color });
+  heads: ui.model.get("heads") ?? {}, color: ui.color });
 
 // ---- what a press or a key does ---------------------------------------------------------------------------
 

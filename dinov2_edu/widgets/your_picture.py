@@ -100,16 +100,20 @@ class YourPictureWidget(NetworkWidget):
         """Keep the heads of the book's own run for the page, and return what is said of them."""
         if not BOOK_HEADS.is_file():
             return {}
-        content = BOOK_HEADS.read_bytes()
-        header = header_of(content)
-        if header["__metadata__"]["backbone"] != self._digest(BOOK_WEIGHTS.name):
-            raise ValueError(
-                f"{BOOK_HEADS.name} holds heads of other weights than {BOOK_WEIGHTS.name}: restore both"
-            )
+        content, backbone = BOOK_HEADS.read_bytes(), self._digest(BOOK_WEIGHTS.name)
+        try:
+            header = header_of(content)
+            whose = header["__metadata__"]["backbone"]
+            n_prototypes, _ = header["teacher.dino_head.last_layer.weight_v"]["shape"]
+        except (ValueError, KeyError):
+            whose = None
+        if whose != backbone:
+            raise ValueError(f"{BOOK_HEADS.name} holds no heads of {BOOK_WEIGHTS.name}: restore both")
         self._files[BOOK_HEADS.name] = content
-        given["megabytes"] += len(content) / 1e6  # one press loads both
-        (n_prototypes, _) = header["teacher.dino_head.last_layer.weight_v"]["shape"]
-        return {"file": BOOK_HEADS.name, "prototypes": n_prototypes}
+        megabytes = len(content) / 1e6
+        given["megabytes"] += megabytes  # one press loads both
+        about = {"file": BOOK_HEADS.name, "prototypes": n_prototypes}
+        return about | {"megabytes": megabytes, "backbone": backbone}
 
     def _digest(self, name: str) -> str:
         return hashlib.sha256(self._files[name]).hexdigest()

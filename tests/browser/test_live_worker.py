@@ -1,10 +1,12 @@
 """The worker as a widget uses it: started from a Blob, asked by messages, nothing fetched from anywhere."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
+from made_heads import made_heads
 
 from dinov2_edu.features import Preprocessing
 from dinov2_edu.training import TrainConfig
@@ -57,6 +59,52 @@ def test_photo_is_seen_as_the_package_sees_it(live):
         4,
         128,
     ]
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_heads_name_the_prototypes_that_the_package_names(live, tmp_path, separate):
+    pixels = torch.randn(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    hidden = torch.arange(48).remainder(3) == 0
+    script = (
+        START
+        + """
+    const failing = (asked) => asked.then(() => "it went well", (error) => error.message);
+    await ask("loadModel", { name: "book", bytes: file.data.buffer });
+    const copy = heads.data.slice().buffer;
+    const foreign = await failing(ask("loadHeads", { name: "its", bytes: copy, backbone: "other" }));
+    const none = await failing(ask("loadHeads", { name: "its", bytes: again.data.buffer }));
+    await ask("loadHeads", { name: "its", backbone, bytes: heads.data.buffer });
+    const size = { height: 24, width: 32 };
+    await ask("look", { model: "book", key: "whole", pixels: pixels.data, ...size });
+    await ask("look", { model: "book", key: "hidden", pixels: pixels.data, ...size, mask: mask.data });
+    const answer = { teacher: await ask("prototypes", { name: "its", who: "teacher", key: "whole" }),
+      student: await ask("prototypes", { name: "its", who: "student", key: "hidden" }), foreign, none,
+      refused: await failing(ask("prototypes", { name: "no", who: "student", key: "hidden" })) };
+    await ask("forget", { heads: "its" });
+    answer.forgotten = await failing(ask("prototypes", { name: "its", who: "student", key: "hidden" }));
+    session.stop();
+    return answer;
+    """
+    )
+    networks, path = made_heads(tmp_path, separate=separate)
+    given = {"file": BOOK, "again": BOOK, "heads": path.read_bytes(), "pixels": pixels}
+    given |= {"mask": hidden.byte(), "backbone": hashlib.sha256(BOOK).hexdigest()}
+    found, backbone = live.run(script, **given), load_backbone("book")
+    with torch.no_grad():
+        seen = {"teacher": backbone(pixels), "student": backbone(pixels, masks=hidden[None])}
+        for who, network in networks.items():
+            logits = (network.ibot_head or network.dino_head)(seen[who].patches[0])
+            best = logits.topk(2, dim=1).values
+            clear = (
+                best[:, 0] - best[:, 1] > 1e-5
+            ).numpy()  # where two are equally high, either may be named
+            assert clear.sum() > 40
+            np.testing.assert_array_equal(found[who][clear], logits.argmax(dim=1).numpy()[clear])
+    assert not np.array_equal(found["teacher"], found["student"])
+    assert found["refused"] == 'There is no file of heads "no".'
+    assert found["forgotten"] == 'There is no file of heads "its".'
+    assert found["foreign"].startswith("The file of heads is of other weights than the model")
+    assert found["none"] == "The file of heads has none of the student's."
 
 
 def _resized(photo, height, width):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from harness import Mounted, mounting
+from made_heads import made_heads
 from PIL import Image
 from synthetic import photo, point, switch_theme, violations
 from torch.nn.functional import cosine_similarity, interpolate, normalize
@@ -19,9 +20,10 @@ from dinov2_edu.shapes import IMAGENET_MEAN, IMAGENET_STD
 from dinov2_edu.vit import VisionTransformer, ViTConfig
 from dinov2_edu.weights import load_backbone
 from dinov2_edu.weights.book import save_book_checkpoint
+from dinov2_edu.widgets import your_picture
 from dinov2_edu.widgets.your_picture import YourPictureWidget
 
-LOAD = "Load the model (2.4 MB)"
+LOAD = re.compile(r"Load the model \(\d\.\d MB\)")
 MODEL = load_backbone("book")
 FIRST, SECOND = photo(1, 96), photo(2, 160).resize((160, 120))
 GRIDS = {0: (16, 16), 1: (12, 16)}
@@ -29,7 +31,16 @@ QUERY = (5, 9)
 
 
 @pytest.fixture(scope="module")
-def widget() -> YourPictureWidget:
+def heads(tmp_path_factory):
+    """Networks of student and teacher, the file of whose heads the control is given."""
+    networks, path = made_heads(tmp_path_factory.mktemp("heads"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(your_picture, "BOOK_HEADS", path)
+        yield networks
+
+
+@pytest.fixture(scope="module")
+def widget(heads) -> YourPictureWidget:
     return YourPictureWidget({f"disc {i}": photo(i) for i in range(3)}, source="Made-up pictures.")
 
 
@@ -266,7 +277,7 @@ def test_blocks_are_the_packages(own):
     wait(own, "random weights")
 
 
-def test_masking_is_the_packages(own):
+def test_masking_is_the_packages(own, heads):
     own.choose("view", "masking")
     own.set(hidden="4x4:0660")
     said = wait(own, "64 of 256 patches hidden")
@@ -290,6 +301,72 @@ def test_masking_is_the_packages(own):
         rf"what other hidden ones were; seen tokens {number}"
     )
     assert numbers(said, pattern) == pytest.approx(wanted, abs=0.006)
+    with torch.no_grad():
+        right = heads["teacher"].dino_head(whole.patches[0]).argmax(dim=1)[mask]
+        named = heads["student"].dino_head(masked.patches[0]).argmax(dim=1)[mask]
+    hits, fits = right == named, right[None] == named[:, None]
+    pattern = (
+        r"At (\d+) of 64 hidden patches \((\d+) %\) .*? one of 1,500; it fits another hidden patch in (\d+) %"
+    )
+    elsewhere = float((fits.sum() - hits.sum()) / (64 * 63))
+    wanted = [float(hits.sum()), 100 * float(hits.float().mean()), 100 * elsewhere]
+    assert numbers(said, pattern) == pytest.approx(wanted, abs=1.6)  # one patch may lie between two
+    own.choose("network", "random")
+    assert "prototype" not in wait(own, "random weights")
+
+
+def test_prototypes_are_the_heads(own, heads):
+    own.choose("view", "prototypes")
+    said = wait(own, "scores highest on prototype")
+    with torch.no_grad():
+        named = [heads["teacher"].dino_head(tokens(i).patches[0]).argmax(dim=1) for i in (0, 1)]
+    at = int(numbers(said, r"scores highest on prototype (\d+) of 1,500")[0])
+    assert at == int(named[0][QUERY[0] * 16 + QUERY[1]])
+    counts = numbers(said, r"so do (\d+) of 256 patches of “yours 1” and (\d+) of 192 patches of “yours 2”")
+    assert counts == pytest.approx([float((one == at).sum()) for one in named], abs=1)
+    everything = torch.cat(named)
+    assert numbers(said, r"named in all: (\d+)") == pytest.approx([len(everything.unique())], abs=2)
+    often = everything.bincount().topk(7).values.sum() / len(everything)
+    assert numbers(said, r"(\d+) % of the patches") == pytest.approx([100 * float(often)], abs=1)
+    assert not own.root.get_by_role("radio", name="random").is_visible()
+    own.root.locator("canvas").first.focus()
+    own.page.keyboard.press("ArrowRight")
+    wait(own, "row 6, column 11")
+
+
+@pytest.mark.parametrize("fault", ["gone", "of other weights"])
+def test_without_its_heads_the_model_is_of_use_all_the_same(mount, widget, fault):
+    see = mount(widget)
+    if fault == "gone":
+        see.page.route("**/_static/weights/*heads*", lambda route: route.abort())
+        said = "could not be fetched"
+    else:
+        see.page.evaluate(
+            "window.__model.set('heads', { ...window.__model.get('heads'), backbone: 'another' })"
+        )
+        said = "The file of heads is of other weights than the model: load the page again."
+    load(see)
+    assert "by trained weights" in wait(see, "by trained")
+    see.choose("view", "prototypes")
+    wait(see, said)
+    see.choose("view", "masking")
+    assert "prototype" not in wait(see, "patches hidden, trained weights")
+
+
+def test_progress_counts_both_files_and_the_second_can_be_cancelled(mount, widget):
+    see, held = mount(widget), []
+    see.page.route("**/_static/weights/*heads*", lambda route: held.append(route))
+    see.press(LOAD)
+    press = see.root.get_by_role("button", name="press to cancel")
+    share = 1 - widget.heads["megabytes"] / widget.megabytes
+    press.get_by_text(f"Loading {share:.0%}".replace("%", " %")).wait_for(timeout=20_000)
+    press.click()
+    see.root.get_by_role("button", name=LOAD).wait_for(timeout=5000)
+    assert not see.root.locator(".dv2-notice").is_visible()
+    for _ in range(50):
+        if see.page.workers:
+            see.page.wait_for_timeout(100)
+    assert not see.page.workers
 
 
 def test_patches_are_hidden_by_key_press_and_stroke(own):
@@ -302,7 +379,7 @@ def test_patches_are_hidden_by_key_press_and_stroke(own):
     own.page.keyboard.press("Space")
     wait(own, "No patch is hidden")
     box = own.root.locator("canvas").first.bounding_box()
-    cell = (box["width"] - 10) / 2 / 16
+    cell = (box["width"] - 20) / 3 / 16  # three boards
     own.page.mouse.move(box["x"] + 2.5 * cell, box["y"] + 20 + 3.5 * cell)
     own.page.mouse.down()
     own.page.mouse.move(box["x"] + 6.5 * cell, box["y"] + 20 + 3.5 * cell, steps=12)
@@ -610,7 +687,7 @@ def test_axe_finds_nothing_in_any_view_and_nothing_sticks_out(mount, widget, wid
     see = mount(widget, width=width, dark=dark)
     assert violations(see) == []
     load(see)
-    for view in ("similarity", "colours", "attention", "blocks", "masking"):
+    for view in ("similarity", "colours", "attention", "blocks", "masking", "prototypes"):
         see.choose("view", view)
         see.settle()
         assert violations(see) == [], view

@@ -57,8 +57,8 @@ const looking = {
     return held(models, look.model, "model").attentionOf(look, layer, query);
   },
 
-  async loadHeads({ name, bytes = null, url = null }) {
-    heads.set(name, await Heads.fromFile(await bytesOf({ bytes, url }, name)));
+  async loadHeads({ name, backbone, bytes = null, url = null }) {
+    heads.set(name, await Heads.fromFile(await bytesOf({ bytes, url }, name), backbone));
   },
 
   prototypes({ name, who, key }) {
@@ -67,8 +67,9 @@ const looking = {
     return held(heads, name, "file of heads").named(who, final.subarray(prefix * width), width);
   },
 
-  forget({ key = null, model = null }) {
+  forget({ key = null, model = null, heads: file = null }) {
     if (key !== null) looks.delete(key);
+    if (file !== null) heads.delete(file);
     if (model === null) return;
     models.delete(model);
     for (const [name, look] of looks) if (look.model === model) looks.delete(name);
