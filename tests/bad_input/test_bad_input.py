@@ -32,7 +32,8 @@ LEFT_OUT = {
         "training.Log training.Losses training.TrainState weights.LoadedBackbone weights.WeightsEntry"
     ),
     "steps of a command, called by it alone": (
-        "experiments.*_item experiments.make_card experiments.measure experiments.pixel_rows experiments.post_call "
+        "experiments.*_item experiments.card_before experiments.check_chain experiments.heads_of "
+        "experiments.make_card experiments.measure experiments.pixel_rows experiments.post_call "
         "experiments.quiet_features "
         "experiments.record experiments.run experiments.stage_of experiments.study_records experiments.study_summary "
         "experiments.study_table experiments.write_csv"
