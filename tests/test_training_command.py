@@ -131,6 +131,13 @@ def test_the_published_run_is_gone_on_with(tmp_path, tiny_world, capsys, monkeyp
     assert json.loads((assets / "book.json").read_text()) == card
 
 
+@pytest.mark.bad_input
+def test_a_card_that_names_no_run_knows_no_beginning(monkeypatch):
+    monkeypatch.setattr(publish, "read_book_card", dict)
+    with pytest.raises(ValueError, match="began with networks that neither they nor the card"):
+        publish.card_before(SimpleNamespace(origin="0123456789abcdef"))
+
+
 def test_curves_of_the_card_are_thinned_and_end_where_the_run_ended():
     state = build_state(TINY)
     state.step, state.history = 20, {"loss": [i / 3 for i in range(1000)], "knn": [0.5]}

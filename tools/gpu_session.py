@@ -175,10 +175,11 @@ def training_speeds(
     config: TrainConfig, images: torch.Tensor, device: torch.device, path: Path
 ) -> dict[str, dict]:
     """Rates of the step in each way that it can be made, by name, where they were not measured before."""
-    ways = {("float32", False): None, (training_precision(device), False): None}
+    best = training_precision(device)
+    ways = [("float32", False), (best, False)]
     if device.type != "cpu":  # there it is minutes of a compiler for one per cent
-        ways[training_precision(device), True] = None
-    for precision, compiled in ways:
+        ways.append((best, True))
+    for precision, compiled in ways:  # what was measured once, under the same name, is not measured again
         name = f"training, {precision}" + ", compiled" * compiled
         made = replace(config, precision=precision, compile=compiled)
         measure(name, steps_of(made, images, device), device, path)

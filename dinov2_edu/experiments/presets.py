@@ -98,8 +98,8 @@ def cifar10_second_run() -> TrainConfig:
 def cifar10_third_run() -> TrainConfig:
     """A third round of the book's own run, with fresh heads of four times the prototypes, and twice the batch.
 
-    When the second round ended, k-NN accuracy stood still; with new heads, and prototypes for finer groups, it rose
-    again while the learning rate was still near its top. Start it with `start_from(..., fresh_heads=True)`, or
+    When the second round ended, k-NN accuracy stood still; with all of this, and a higher learning rate, it rose again
+    while that rate was still near its top. Start it with `start_from(..., fresh_heads=True)`, or
     `--start-from FOLDER --fresh-heads`.
     """
     config = cifar10_second_run()
@@ -118,10 +118,10 @@ def cifar10_third_run() -> TrainConfig:
 def cifar10_last_run() -> TrainConfig:
     """The last phase of the book's own run: crops of 24 and 12 pixels, as DINOv2's last steps see larger pictures.
 
-    On crops of 16 pixels things are smaller than on a whole picture of 32, and the backbone is at its best on pictures
-    of 24. Here a crop shows things as large as the whole picture does. A step costs twice as much, so it is short,
-    with a smaller learning rate and a slower teacher. Start it with `start_from`, or `--start-from` on the command
-    line: the heads stay.
+    On crops of 16 pixels things are smaller than on a whole picture of 32, and of the sizes tried the third round's
+    backbone does best on pictures of 24. Here a crop shows things about as large as the whole picture does. A step
+    costs twice as much, so it is short, with a smaller learning rate and a slower teacher. Start it with `start_from`,
+    or `--start-from` on the command line: the heads stay.
     """
     config = cifar10_third_run()
     return replace(

@@ -104,7 +104,7 @@ def card_before(first: TrainState) -> dict[str, Any]:
         return none
     card, shipped = none, set()
     with contextlib.suppress(WeightsUnavailable):
-        card = read_book_card()
+        card = none | read_book_card()
         shipped.add(fingerprint_of(book_run(heads=False), backbones_only=True))
         shipped.add(fingerprint_of(book_run()))
     stages = card["stages"]
