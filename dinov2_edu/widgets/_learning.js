@@ -217,7 +217,8 @@ export class LearningRun {
     if (this.state === "preparing") return "Drawing Patterns10, then measuring the pixels and the untrained network …";
     const broken = this.breaks.map((name) => BREAK_WORDS[name]).join(", ");
     const { values, steps } = this.curves.knn;
-    const start = `Step ${this.step} of ${this.last}${broken ? `, with ${broken}` : ""}: k-NN ${percent(values.at(-1))} ` +
+    const paused = this.state === "paused" ? ", paused" : "";
+    const start = `Step ${this.step} of ${this.last}${paused}${broken ? `, with ${broken}` : ""}: k-NN ${percent(values.at(-1))} ` +
       `at step ${steps.at(-1)} (pixels ${percent(this.pixels)}, untrained ${percent(values[0])}).`;
     return [start, this.judgement(), this.repaired()].filter(Boolean).join(" ");
   }

@@ -96,7 +96,7 @@ def test_widgets_work_in_jupyterlab(notebook):
     assert not notebook.locator(".dv2-still").is_visible()
 
     notebook.get_by_role("group", name="A small DINOv2").get_by_role("button", name="One step").click()
-    notebook.get_by_text("Step 1 of 700: k-NN").wait_for(timeout=120_000)
+    notebook.get_by_text("Step 1 of 700, paused: k-NN").wait_for(timeout=120_000)
 
     notebook.locator(".jp-CodeCell .cm-content").last.click()
     notebook.keyboard.press("Control+Enter")
