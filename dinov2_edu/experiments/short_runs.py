@@ -1,0 +1,231 @@
+"""Many short runs on Patterns10, each with something changed, recorded for chapter 07 and the log.
+
+`python -m dinov2_edu.experiments.short_runs tuned` gives each stage of the objective (DINO alone, and iBOT, and KoLeo,
+and Sinkhorn-Knopp) the same budget: all of `SETTINGS`, 500 steps, one seed, judged on pictures drawn for this; then
+its best setting is trained from three other seeds and judged on the test set. `... short_runs questions` changes one
+thing of the whole at a time, three seeds each, and looks at patches as well. A run that is recorded is not trained
+again. About three minutes of one core a run.
+"""
+
+import argparse
+import functools
+import json
+import multiprocessing
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dinov2_edu.data import ImageSet, patterns10
+from dinov2_edu.data.mosaics import pattern_mosaics
+from dinov2_edu.experiments.ablations import SEEDS, STAGES, ablation_run
+from dinov2_edu.experiments.evaluation import dense_evaluator, knn_evaluator
+from dinov2_edu.experiments.presets import with_steps
+from dinov2_edu.files import write_whole
+from dinov2_edu.training.config import TrainConfig
+from dinov2_edu.training.diagnosis import diagnose
+from dinov2_edu.training.loop import FitOptions, fit
+from dinov2_edu.training.state import build_state
+
+ASSETS = Path(__file__).parents[1] / "assets"
+N_TRAIN, N_JUDGED = 10_000, 2_000
+TUNING_SEED = 3
+"""Of the runs that choose a setting; those that are reported have `SEEDS`."""
+
+LOW_RATE = (1e-3, 1e-5)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as the whole": {},
+    "rate / 3": {"lr": LOW_RATE},
+    "rate / 3, momentum 0.97": {"lr": LOW_RATE, "momentum": (0.97, 1.0)},
+    "rate / 3, momentum 0.99": {"lr": LOW_RATE, "momentum": (0.99, 1.0)},
+    "momentum 0.97": {"momentum": (0.97, 1.0)},
+    "temperature 0.04": {"teacher_temperature": (0.04, 0.04)},
+    "rate / 3, momentum 0.97, temperature 0.04": {
+        "lr": LOW_RATE,
+        "momentum": (0.97, 1.0),
+        "teacher_temperature": (0.04, 0.04),
+    },
+    "rate / 3, momentum 0.97, 128 prototypes": {
+        "lr": LOW_RATE,
+        "momentum": (0.97, 1.0),
+        "n_prototypes": 128,
+    },
+}
+"""What each stage of the objective is tried with: name -> changes of its settings."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what it is recorded as, and its settings. With `tunes` it is judged on pictures drawn for choosing."""
+
+    row: str
+    setting: str
+    config: TrainConfig
+    tunes: bool = False
+
+    @property
+    def key(self) -> str:
+        """Under which it is recorded."""
+        return f"{self.row}: {self.setting}: seed {self.config.seed}"
+
+
+def questions() -> dict[str, TrainConfig]:
+    """The whole objective, and with one thing of it changed."""
+    whole = ablation_run()
+
+    def change(**settings: Any) -> TrainConfig:
+        return replace(whole, **settings)
+
+    def vit(**settings: Any) -> TrainConfig:
+        return change(vit=replace(whole.vit, **settings))
+
+    def crops(**settings: Any) -> TrainConfig:
+        return change(crops=replace(whole.crops, **settings))
+
+    return {
+        "as it is": whole,
+        "1 register": vit(n_registers=1),
+        "4 registers": vit(n_registers=4),
+        "no KoLeo": change(koleo_weight=0.0),
+        "KoLeo weight 0.1, the paper's": change(koleo_weight=0.1),
+        "teacher temperature 0.04": change(teacher_temperature=(0.04, 0.04)),
+        "teacher temperature 0.07": change(teacher_temperature=(0.07, 0.07)),
+        "no iBOT": change(ibot_weight=0.0),
+        "no DINO": change(dino_weight=0.0),
+        "all global crops masked": change(mask_probability=1.0),
+        "a head for each loss": change(separate_heads=True),
+        "16 prototypes": change(n_prototypes=16),
+        "64 prototypes": change(n_prototypes=64),
+        "256 prototypes": change(n_prototypes=256),
+        "mimetic start": vit(init="mimetic"),
+        "official start": vit(init_std=0.02),
+        "width 72, depth 5": vit(width=72, depth=5),
+        "width 132, depth 2": vit(width=132, depth=2),
+        "batch 128, 64 prototypes, half the steps": with_steps(change(batch_size=128, n_prototypes=64), 250),
+        "momentum 0.95": change(momentum=(0.95, 1.0)),
+        "momentum 0.99": change(momentum=(0.99, 1.0)),
+        "half the rate": change(lr=(1.5e-3, 1e-5)),
+        "twice the rate": change(lr=(6e-3, 1e-5)),
+        "8 local crops": crops(n_local=8),
+        "global crops from 20 %": crops(global_scale=(0.2, 1.0)),
+    }
+
+
+# ---- one run ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def pictures() -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Patterns10: what is trained on, what settings are chosen by, and the test set."""
+    drawn = patterns10(N_TRAIN + N_JUDGED)
+    rows = torch.arange(len(drawn))
+    return drawn.subset(rows[:N_TRAIN]), drawn.subset(rows[N_TRAIN:]), patterns10(N_JUDGED, split="test")
+
+
+@functools.cache
+def _patches() -> Callable[..., float]:
+    return dense_evaluator(pattern_mosaics(500), pattern_mosaics(250, split="test"))
+
+
+def train(job: Job, dense: bool = False) -> dict[str, Any]:
+    """Train, and say what came out: k-NN accuracy, the diagnosis; with `dense` the accuracy of single patches too.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    known, chosen_by, test = pictures()
+    state = build_state(job.config)
+    if fit(state, known.images, FitOptions(progress=False, stop_on_collapse=False)).interrupted:
+        raise KeyboardInterrupt
+    backbone = state.teacher.backbone
+    found = {
+        "row": job.row,
+        "setting": job.setting,
+        "seed": job.config.seed,
+        "knn": round(knn_evaluator(known, chosen_by if job.tunes else test)(backbone), 4),
+        "verdict": diagnose(state.history, job.config.n_prototypes).name,
+    }
+    return found | ({"dense": round(_patches()(backbone), 4)} if dense else {})
+
+
+# ---- all of them ------------------------------------------------------------------------------------------
+
+
+def _results(jobs: Sequence[Job], processes: int, dense: bool) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Each job with what came out, in the order in which they end."""
+    if processes == 1:
+        yield from ((job, train(job, dense)) for job in jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, torch.set_num_threads, (1,)) as pool:
+        running = {pool.submit(train, job, dense): job for job in jobs}
+        for done in as_completed(running):
+            yield running[done], done.result()
+
+
+def _train_all(jobs: Iterable[Job], path: Path, processes: int, dense: bool) -> dict[str, dict[str, Any]]:
+    """Train what is not recorded yet, some at a time, each with one thread; the record after the last."""
+    content = json.loads(path.read_text("utf-8")) if path.is_file() else {"runs": {}}
+    content |= {
+        "data": f"{N_TRAIN:,} training and {N_JUDGED:,} test pictures of Patterns10",
+        "device": f"{platform.machine()}, one thread a run",
+        "torch": torch.__version__,
+    }
+    left = [job for job in jobs if job.key not in content["runs"]]
+    for job, found in _results(left, processes, dense):
+        content["runs"][job.key] = found
+        write_whole(path, json.dumps(content, indent=0) + "\n")
+        print(f"{job.key}: {found['knn']:.1%} ({found['verdict']})", flush=True)
+    return content["runs"]
+
+
+def best_settings(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Of each stage the setting that did best where settings were chosen."""
+    tried = [run for run in runs.values() if run["seed"] == TUNING_SEED]
+    return {
+        stage: max((run for run in tried if run["row"] == stage), key=lambda run: run["knn"])["setting"]
+        for stage in dict.fromkeys(run["row"] for run in tried)
+    }
+
+
+def record_tuned(path: Path = ASSETS / "tuned.json", processes: int = 1) -> None:
+    """Choose a setting for each stage of the objective, then train it from other seeds."""
+
+    def job(stage: str, setting: str, seed: int) -> Job:
+        config = replace(STAGES[stage].change(ablation_run()), seed=seed, **SETTINGS[setting])
+        return Job(stage, setting, config, tunes=seed == TUNING_SEED)
+
+    tried = [job(stage, setting, TUNING_SEED) for setting in SETTINGS for stage in STAGES]
+    best = best_settings(_train_all(tried, path, processes, dense=False))
+    final = [job(stage, best[stage], seed) for seed in SEEDS for stage in STAGES]
+    _train_all(final, path, processes, dense=False)
+
+
+def record_questions(path: Path = ASSETS / "questions.json", processes: int = 1) -> None:
+    """Train the whole with one thing changed, from each seed."""
+    jobs = [
+        Job("questions", name, replace(config, seed=seed))
+        for seed in SEEDS
+        for name, config in questions().items()
+    ]
+    _train_all(jobs, path, processes, dense=True)
+
+
+def main() -> None:
+    """What the command does."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", choices=("tuned", "questions"))
+    parser.add_argument("--processes", type=int, default=1, help="so many runs at a time (1)")
+    options = parser.parse_args()
+    study = {"tuned": record_tuned, "questions": record_questions}[options.study]
+    study(processes=options.processes)
+
+
+if __name__ == "__main__":
+    main()
