@@ -76,7 +76,8 @@ def test_a_second_run_goes_on_with_other_crops_and_is_published(tmp_path, tiny_w
 
     model = load_backbone(assets / "book.safetensors")
     train_set, test_set = publish.load_cifar10("train"), publish.load_cifar10("test")
-    again = publish.measure(train_set, test_set, model)
+    again, chosen = publish.measure(train_set, test_set, model)
+    assert chosen == card["c"]["book"] and set(chosen) == {"linear", "linear_all", "linear_4"}
     assert set(again) == {"knn", "linear", "linear_all", "linear_4"} and again == card["accuracy"]["book"]
     wanted = states[1].teacher.backbone.half().float().state_dict()
     for weights in (model.state_dict(), measured[0].state_dict()):  # what is written, and what was measured

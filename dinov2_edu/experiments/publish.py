@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,24 @@ CURVE_POINTS = 150
 Accuracies = dict[str, float]
 
 
-def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None = None) -> Accuracies:
+def measure(
+    train: ImageSet,
+    test: ImageSet,
+    backbone: VisionTransformer | None = None,
+    c: Mapping[str, float] | None = None,
+) -> tuple[Accuracies, dict[str, float]]:
     """Accuracies on `test`, 0 to 1, of a backbone's features, or of raw pixels (less the mean picture) without one.
 
+    Args:
+        train: what is known.
+        test: what is asked.
+        backbone: whose features; None for raw pixels.
+        c: of each linear probe the C to fit with; left out, it is chosen on a held-out tenth of `train`.
+
     Returns:
-        "knn" (k = 20, temperature 0.07) and "linear" (logistic regression, C chosen on a held-out tenth of `train`)
-        of the class token, and of a backbone also "linear_all": class token and mean patch token side by side, and
-        "linear_4": the same with the class tokens of the last four blocks (the paper's linear evaluation tries both).
+        "knn" (k = 20, temperature 0.07) and "linear" (logistic regression) of the class token, and of a backbone also
+        "linear_all": class token and mean patch token side by side, and "linear_4": the same with the class tokens of
+        the last four blocks (the paper's linear evaluation tries both). Then the C of each linear probe.
     """
     grid: tuple[float, ...] = C_GRID
     if backbone is None:
@@ -64,10 +75,13 @@ def measure(train: ImageSet, test: ImageSet, backbone: VisionTransformer | None 
         }
     rows, queries = sets[""]
     accuracies = {"knn": knn_accuracy(rows, train.labels, queries, test.labels)}
+    chosen = {}
     for name, (rows, queries) in sets.items():
-        probe = logistic_probe(rows, train.labels, c_grid=grid)
-        accuracies["linear" + name] = probe.report(queries, test.labels, test.class_names).accuracy
-    return accuracies
+        name = "linear" + name
+        probe = logistic_probe(rows, train.labels, c=c and c[name], c_grid=grid)
+        accuracies[name] = probe.report(queries, test.labels, test.class_names).accuracy
+        chosen[name] = probe.c
+    return accuracies, chosen
 
 
 def stage_of(state: TrainState) -> dict:
@@ -151,6 +165,7 @@ def make_card(
         "random weights": load_backbone("random"),
         "raw pixels": None,
     }
+    measured = {name: measure(train, test, backbone) for name, backbone in subjects.items()}
     return {
         "data": f"{train.name}, without labels",
         "measured_on": f"{len(train):,} labelled training pictures, {test.name}",
@@ -161,7 +176,8 @@ def make_card(
         "torch": torch.__version__,
         "images_seen": images,
         "epochs": round(images / len(train), 2),
-        "accuracy": {name: measure(train, test, backbone) for name, backbone in subjects.items()},
+        "accuracy": {name: accuracies for name, (accuracies, _) in measured.items()},
+        "c": {name: chosen for name, (_, chosen) in measured.items()},
         "stages": stages,
     }
 
