@@ -54,7 +54,9 @@ def test_the_weights_reach_what_their_card_says(name):
     backbone = {"book": "book", "random weights": "random"}.get(name)
     found, _ = measure(train, test, backbone and load_backbone(backbone), card["c"][name])
     reached = card["accuracy"][name]
-    assert found == pytest.approx(reached, abs=2e-3), "a fit that begins elsewhere ends elsewhere, by its tolerance"
+    assert found == pytest.approx(reached, abs=2e-3), (
+        "a fit that begins elsewhere ends elsewhere, by its tolerance"
+    )
     assert found["knn"] == pytest.approx(reached["knn"], abs=2e-4)
 
 

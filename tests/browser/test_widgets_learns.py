@@ -103,9 +103,10 @@ def test_run_is_watched_saved_and_compared(shown, tmp_path):
     until(shown, f"get('step') === {step + 1}")
     said = shown.readout()
     found = re.match(
-        r"Step (\d+) of 700, paused: k-NN (\d+) % at step 25 \(pixels (\d+) %, untrained (\d+) %\)\.", said
+        r"Step (\d+) of 700, paused: k-NN (\d+) % at step (\d+) \(pixels (\d+) %, untrained (\d+) %\)\.", said
     )
-    assert int(found[1]) == step + 1 and int(found[2]) == pytest.approx(100 * shown.value("knn"), abs=0.5)
+    assert int(found[1]) == step + 1 and int(found[3]) == (step + 1) // 25 * 25 > 0
+    assert int(found[2]) == pytest.approx(100 * shown.value("knn"), abs=0.5)
 
     with shown.page.expect_download() as waiting:
         shown.press("Save the teacher")
