@@ -55,7 +55,7 @@ def measure(
         train: what is known.
         test: what is asked.
         backbone: whose features; None for raw pixels.
-        c: of each linear probe the C to fit with; left out, it is chosen on a held-out tenth of `train`.
+        c: the linear probes to fit, each with its C; None fits all and chooses C on a held-out tenth of `train`.
 
     Returns:
         "knn" (k = 20, temperature 0.07) and "linear" (logistic regression) of the class token, and of a backbone also
@@ -78,7 +78,10 @@ def measure(
     chosen = {}
     for name, (rows, queries) in sets.items():
         name = "linear" + name
-        probe = logistic_probe(rows, train.labels, c=c and c[name], c_grid=grid)
+        if c is not None and name not in c:
+            continue
+        given = None if c is None else c[name]
+        probe = logistic_probe(rows, train.labels, c=given, c_grid=grid)
         accuracies[name] = probe.report(queries, test.labels, test.class_names).accuracy
         chosen[name] = probe.c
     return accuracies, chosen

@@ -211,7 +211,7 @@ async function answersOf(session, picture, size, hidden) {
   const times = new Map();
   for (const i of places) times.set(right[i], (times.get(right[i]) ?? 0) + 1);
   const elsewhere = sum(places.map((i) => (times.get(said[i]) ?? 0) - Number(said[i] === right[i])));
-  return { isRight: (i) => said[i] === right[i], places, hits: hits.length,
+  return { isRight: (i) => said[i] === right[i], hits: hits.length,
     elsewhere: elsewhere / Math.max(1, places.length * (places.length - 1)) };
 }
 
@@ -232,11 +232,11 @@ async function maskingScene(state, [picture, other], session) {
   };
   const answers = heads.file && !session.withoutHeads() && network === "trained" && count ? await answersOf(session, picture, size, hidden) : null;
   const board = answers && {
-    title: "+ the teacher’s prototype named, − another", grid, slot: 0, aspect: aspectOf(grid),
+    title: "outlined: prototype guessed right", grid, slot: 0, aspect: aspectOf(grid),
     paint: (ctx, at) => {
       const [right, wrong, rest] = ["good", "bad", "raised"].map((role) => rgb(state.color(role)));
       tokenGrid(ctx, at, grid, (i) => (!hidden[i] ? rest : answers.isRight(i) ? right : wrong));
-      for (const i of answers.places) sign(ctx, patchOf(i, grid), grid, at, answers.isRight(i));
+      strokeOverPhoto(ctx, outline(Array.from(hidden, (one, i) => Number(one && answers.isRight(i))), grid, at));
     },
   };
   const named = answers ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student’s head, on the one backbone, names the `
