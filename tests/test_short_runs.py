@@ -9,7 +9,7 @@ from tiny_training import TINY
 from dinov2_edu.data import patterns10
 from dinov2_edu.experiments import short_runs
 from dinov2_edu.experiments.ablations import STAGES, ablation_run
-from dinov2_edu.experiments.short_runs import SETTINGS, Job, best_settings, questions
+from dinov2_edu.experiments.short_runs import SETTINGS, TUNED, Job, best_settings, questions, tuned_rows
 
 
 @pytest.fixture
@@ -76,6 +76,23 @@ def test_the_best_setting_is_that_of_the_choosing_seed():
 
     runs = dict([run("a", "x", 3, 0.2), run("a", "y", 3, 0.3), run("a", "x", 0, 0.9), run("b", "x", 3, 0.1)])
     assert best_settings(runs) == {"a": "y", "b": "x"}
+
+
+def test_the_table_holds_what_was_recorded_from_the_three_seeds(tmp_path):
+    rows = tuned_rows()
+    assert [row[0] for row in rows] == [experiment.title for experiment in STAGES.values()]
+    runs = json.loads(TUNED.read_text())["runs"]
+    assert len(runs) == len(STAGES) * (len(SETTINGS) + 3), "the same budget for each stage"
+    for stage, (_, setting, accuracies, verdicts) in zip(STAGES, rows, strict=True):
+        final = [runs[f"{stage}: {setting}: seed {seed}"] for seed in (0, 1, 2)]
+        assert accuracies == ", ".join(f"{run['knn']:.1%}" for run in final)
+        assert set(verdicts.split(", ")) == {run["verdict"] for run in final}
+
+    del runs[f"healthy: {rows[-1][1]}: seed 1"]
+    part = tmp_path / "part.json"
+    part.write_text(json.dumps({"runs": runs}))
+    with pytest.raises(ValueError, match=r"lacks \[\('healthy', 1\)\]: make them with"):
+        tuned_rows(part)
 
 
 def test_each_question_changes_something_of_the_whole():

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from dinov2_edu.checks import require
 from dinov2_edu.data import ImageSet, patterns10
 from dinov2_edu.data.mosaics import pattern_mosaics
 from dinov2_edu.experiments.ablations import SEEDS, STAGES, ablation_run
@@ -32,6 +33,7 @@ from dinov2_edu.training.loop import FitOptions, fit
 from dinov2_edu.training.state import build_state
 
 ASSETS = Path(__file__).parents[1] / "assets"
+TUNED = ASSETS / "tuned.json"
 N_TRAIN, N_JUDGED = 10_000, 2_000
 TUNING_SEED = 3
 """Of the runs that choose a setting; those that are reported have `SEEDS`."""
@@ -192,7 +194,7 @@ def best_settings(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def record_tuned(path: Path = ASSETS / "tuned.json", processes: int = 1) -> None:
+def record_tuned(path: Path = TUNED, processes: int = 1) -> None:
     """Choose a setting for each stage of the objective, then train it from other seeds."""
 
     def job(stage: str, setting: str, seed: int) -> Job:
@@ -203,6 +205,29 @@ def record_tuned(path: Path = ASSETS / "tuned.json", processes: int = 1) -> None
     best = best_settings(_train_all(tried, path, processes, dense=False))
     final = [job(stage, best[stage], seed) for seed in SEEDS for stage in STAGES]
     _train_all(final, path, processes, dense=False)
+
+
+def tuned_rows(path: Path = TUNED) -> list[list[str]]:
+    """The table of chapter 07: each stage of the objective with its best setting, and what it came to from `SEEDS`.
+
+    Raises:
+        ValueError: not all of it is recorded.
+    """
+    runs = json.loads(path.read_text("utf-8"))["runs"]
+    best = best_settings(runs)
+    final = {(run["row"], run["seed"]): run for run in runs.values() if run["seed"] in SEEDS}
+    missing = [(stage, seed) for stage in STAGES for seed in SEEDS if (stage, seed) not in final]
+    require(
+        not missing,
+        f"{path} lacks {missing}: make them with `python -m dinov2_edu.experiments.short_runs tuned`",
+    )
+    rows = []
+    for stage, experiment in STAGES.items():
+        seeds = [final[stage, seed] for seed in SEEDS]
+        verdicts = sorted({run["verdict"] for run in seeds})
+        accuracies = ", ".join(f"{run['knn']:.1%}" for run in seeds)
+        rows.append([experiment.title, best[stage], accuracies, ", ".join(verdicts)])
+    return rows
 
 
 def record_questions(path: Path = ASSETS / "questions.json", processes: int = 1) -> None:

@@ -89,6 +89,13 @@ export async function agreement(session, network, sizes, mine, others, wanted = 
 
 const two = (value) => minus(value.toFixed(2));
 
+/** Of the steps seen so far, the means of the four numbers; one step says little. */
+function overAll(seen) {
+  if (seen.size < 2) return "One step says little: press for more, and a mean is kept.";
+  const [same, other, randomSame, randomOther] = [0, 1, 2, 3].map((i) => two(mean([...seen.values()].map((means) => means[i]))));
+  return `Mean of your ${seen.size} steps: trained ${same} and ${other}, random ${randomSame} and ${randomOther}.`;
+}
+
 function tile(ui, { kind, name }, canvas, order, caption = "") {
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", caption);
@@ -124,6 +131,7 @@ async function render({ model, el }) {
     const { canvas } = pictures.named(name, 0);
     return { key: `${name} ${model.get("seed")}`, photo: canvas, ...drawStep(model.get("seed"), canvas, grid) };
   };
+  const seen = new Map();
   let [tiles, shown, latest, answered] = [[], "", 0, { key: "", found: [] }];
 
   function paint() {
@@ -163,10 +171,11 @@ async function render({ model, el }) {
       found.forEach(({ same }, i) => tiles[i].show(same));
       const untrained = await agreement(session, "random", sizes, mine, others, wanted);
       if (!wanted()) return undefined;
-      const [[same, other], [randomSame, randomOther]] = [found, untrained].map((all) =>
-        ["same", "other"].map((key) => two(mean(all.map((one) => one[key])))));
+      const means = [found, untrained].flatMap((all) => ["same", "other"].map((key) => mean(all.map((one) => one[key]))));
+      seen.set(mine.key, means);
+      const [same, other, randomSame, randomOther] = means.map(two);
       ui.say(`Trained weights: the student's crops agree with the teacher's of the same photo by ${same} (cosine of class tokens, 1 at most), `
-        + `with those of the other photos by ${other}. Random weights: ${randomSame} and ${randomOther}; colours alone go that far.`);
+        + `with those of the other photos by ${other}. Random weights: ${randomSame} and ${randomOther}; colours alone go that far. ${overAll(seen)}`);
     } catch (error) {
       if (error.message !== "stopped") notice(error.message);
     }

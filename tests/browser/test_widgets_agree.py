@@ -35,7 +35,11 @@ def answered(see: Mounted) -> list[float]:
     see.page.wait_for_function(
         "document.querySelector('.dv2-readout').textContent.includes('cosine')", timeout=60_000
     )
-    found = re.findall("\u2212?[0-9][.][0-9]{2}", see.readout())
+    return numbers(see.readout().partition("go that far.")[0])
+
+
+def numbers(text: str) -> list[float]:
+    found = re.findall("\u2212?[0-9][.][0-9]{2}", text)
     return [float(one.replace("\u2212", "-")) for one in found]
 
 
@@ -115,6 +119,20 @@ def test_before_the_press_nothing_is_fetched_and_a_press_draws_anew(see):
     see.press("Other photo")
     assert see.value("photo") == "flower" and "photo flower" in see.alt(0)
     assert answered(see)[0] > answered(see)[1]
+
+
+def test_a_mean_of_the_steps_seen_is_kept_each_counted_once(see):
+    see.press(LOAD)
+    steps = [answered(see)]
+    assert "One step says little" in see.readout()
+    for _ in range(2):
+        see.press("Next step")
+        steps.append(answered(see))
+    see.set(seed=1)
+    assert answered(see) == steps[1]
+    words = see.readout().partition("Mean of your 3 steps: ")[2]
+    wanted = [sum(column) / 3 for column in zip(*steps, strict=True)]
+    assert numbers(words) == pytest.approx(wanted, abs=0.011)
 
 
 def test_it_is_accessible_in_both_themes_and_fits_a_phone(see):
