@@ -39,7 +39,8 @@ def load_records(path: str | Path = RECORDED) -> list[dict[str, Any]]:
 def record_rows(path: str | Path = RECORDED) -> list[list[str]]:
     """The table of records, with the titles of `HEADER`: a row for each target, setting, machine and commit.
 
-    Of the seeds that got there the median, with the least and the most. A target nobody has run for is open.
+    Of the seeds that got there the median, with the least and the most. A target nobody has run for is open; of a run
+    that was interrupted the targets count that it had reached.
     """
 
     def alike(one: dict[str, Any]) -> str:
@@ -60,8 +61,9 @@ def record_rows(path: str | Path = RECORDED) -> list[list[str]]:
 
 
 def _note(run: dict[str, Any], target: float) -> dict[str, Any] | None:
-    """What a run has noted of a target; None where it was not after it."""
-    return next((one for one in run["reached"] if one["target"] == target), None)
+    """What a run has noted of a target; None where it was not after it, or was interrupted on the way there."""
+    note = next((one for one in run["reached"] if one["target"] == target), None)
+    return note if run["finished"] or (note and note["step"] is not None) else None
 
 
 def _row(title: str, target: float, runs: list[dict[str, Any]]) -> list[str]:
