@@ -251,7 +251,9 @@ def test_of_an_interrupted_run_the_targets_count_that_it_had_reached(tmp_path):
     path = tmp_path / "records.json"
     path.write_text(json.dumps([a_run(0, (300, 500), finished=False)]))
     first, second, third, *_ = record_rows(path)
-    assert (first[1], second[1], third[1]) == ("3.0", "5.0", OPEN), "nobody knows whether it would have got there"
+    assert (first[1], second[1], third[1]) == ("3.0", "5.0", OPEN), (
+        "nobody knows whether it would have got there"
+    )
     path.write_text(json.dumps([a_run(0, (300, 500), finished=False), a_run(1, (100, 600))]))
     assert record_rows(path)[2][1:4:2] == ["not reached (76.0% at best)", "0 of 1 (1)"]
 
