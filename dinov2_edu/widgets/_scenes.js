@@ -230,7 +230,8 @@ async function maskingScene(state, [picture, other], session) {
     tokenGrid(ctx, at, grid, (i) => (hidden[i] ? color : null));
     frame(ctx, here, grid, at);
   };
-  const answers = heads.file && !session.withoutHeads() && network === "trained" && count ? await answersOf(session, picture, size, hidden) : null;
+  // Where nothing is hidden too: a board that came with the first hidden patch would move the others under a stroke.
+  const answers = heads.file && !session.withoutHeads() && network === "trained" ? await answersOf(session, picture, size, hidden) : null;
   const board = answers && {
     title: "outlined: prototype guessed right", grid, slot: 0, aspect: aspectOf(grid),
     paint: (ctx, at) => {
@@ -239,7 +240,7 @@ async function maskingScene(state, [picture, other], session) {
       strokeOverPhoto(ctx, outline(Array.from(hidden, (one, i) => Number(one && answers.isRight(i))), grid, at));
     },
   };
-  const named = answers ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student’s head, on the one backbone, names the `
+  const named = answers && count ? ` At ${answers.hits} of ${count} hidden patches (${percent(answers.hits / count)}) the student’s head, on the one backbone, names the `
     + `teacher’s prototype, one of ${heads.prototypes.toLocaleString("en")}${count > 1 ? `; it fits another hidden patch in ${percent(answers.elsewhere)}` : ""}.` : "";
   const said = count === 0 ? "No patch is hidden: tap some, or hide them at random."
     : `${count} of ${hidden.length} patches hidden, ${NETWORKS[network]}. Cosine with the whole picture’s: class token `

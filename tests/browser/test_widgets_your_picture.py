@@ -385,6 +385,7 @@ def test_patches_are_hidden_by_key_press_and_stroke(own):
     own.page.mouse.move(box["x"] + 6.5 * cell, box["y"] + 20 + 3.5 * cell, steps=12)
     own.page.mouse.up()
     wait(own, "5 of 256 patches hidden")
+    assert own.root.locator("canvas").first.bounding_box() == box, "no board came or went under the stroke"
     own.press("Hide half at random")
     assert 90 < numbers(wait(own, "what other hidden"), r"(\d+) of 256")[0] < 166
     own.press("Hide all")
