@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
-from dinov2_edu.data import load_cifar10
+from dinov2_edu.data import load_cifar10, patterns10
+from dinov2_edu.experiments.evaluation import quiet_features
 from dinov2_edu.experiments.presets import (
     cifar10_last_run,
     cifar10_run,
@@ -16,6 +18,7 @@ from dinov2_edu.experiments.presets import (
     cifar10_third_run,
 )
 from dinov2_edu.experiments.publish import measure
+from dinov2_edu.features import ExtractOptions, Preprocessing, extract, extract_features
 from dinov2_edu.training import TrainConfig
 from dinov2_edu.vit import BOOK_VIT
 from dinov2_edu.weights import ASSETS, load_backbone, read_book_card
@@ -139,3 +142,18 @@ def test_pages_quote_the_card(page, sentences):
     for sentence in sentences:
         assert sentence.format(**facts) in words, sentence
     assert "two CPU cores" in card["device"] and "50,000 labelled" in card["measured_on"]
+
+
+def test_recorded_accuracies_do_not_hang_on_the_chip(monkeypatch):
+    """Where a chip has bfloat16 units, features are float32 all the same, for k-NN moves by more than a digit."""
+    pictures = patterns10(8)
+    backbone = load_backbone("book")
+    monkeypatch.setattr(extract, "best_precision", lambda device: "bfloat16")
+    (found,) = quiet_features(backbone, pictures)
+    options = ExtractOptions(progress=False, precision="float32")
+    wanted = extract_features(backbone, pictures, preprocessing=Preprocessing(size=32), options=options)
+    torch.testing.assert_close(found.cls, wanted.cls, rtol=0, atol=0)
+    half = extract_features(
+        backbone, pictures, preprocessing=Preprocessing(size=32), options=ExtractOptions(progress=False)
+    )
+    assert not torch.equal(half.cls, wanted.cls), "the chip's choice is another"

@@ -23,7 +23,7 @@ from dinov2_edu.experiments.inputs import default_sizes
 from dinov2_edu.experiments.own_run import LONG, SIDES, OwnRun, own_momentum, own_run, own_side
 from dinov2_edu.experiments.presets import cifar10_run, patterns10_run
 from dinov2_edu.experiments.recipes import default_recipe, published_recipe
-from dinov2_edu.features import Preprocessing, extract_features
+from dinov2_edu.features import ExtractOptions, Preprocessing, extract_features
 from dinov2_edu.features.table import table_path
 from dinov2_edu.pictures import PictureError
 from dinov2_edu.training import load_checkpoint
@@ -289,7 +289,8 @@ def test_one_command_from_a_folder_to_a_table(tmp_path, pictures, capsys, ending
     assert "book" in made_by and len(table["path"]) == 122 == len(table["cls"]) == len(table["patch_mean"])
     model = load_backbone("book")
     for row in (0, 50, 121):
-        one = extract_features(model, [pictures / table["path"][row]], preprocessing=Preprocessing(size=32))
+        path, same = pictures / table["path"][row], ExtractOptions(precision="float32")
+        one = extract_features(model, [path], preprocessing=Preprocessing(size=32), options=same)
         np.testing.assert_allclose(table["cls"][row], one.cls[0].numpy(), atol=2e-5)
         np.testing.assert_allclose(table["patch_mean"][row], one.patch_mean[0].numpy(), atol=2e-5)
         top = table["path"][row].split("/")[0]

@@ -252,7 +252,7 @@ def _trained(state: TrainState, train: ImageSet, options: FitOptions) -> None:
 
 def _final_features(state: TrainState, images: ImageSet) -> tuple[list[list[float]], list[int]]:
     """Unit class tokens on their three main axes (not centred, so that a collapse to a point shows as a point)."""
-    (found,) = quiet_features(state.teacher.backbone, images, precision="float32")
+    (found,) = quiet_features(state.teacher.backbone, images)
     unit = torch.nn.functional.normalize(found.cls, dim=-1).numpy()
     axes = np.linalg.svd(unit, full_matrices=False)[2][:3]
     return np.round(unit @ axes.T, 3).tolist(), images.labels.tolist()

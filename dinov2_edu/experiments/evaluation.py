@@ -17,12 +17,13 @@ from dinov2_edu.probe import knn_accuracy
 from dinov2_edu.vit import VisionTransformer
 
 
-def quiet_features(
-    backbone: VisionTransformer, *sets: ImageSet, precision: str = "auto", n_layers: int = 1
-) -> list[Features]:
-    """Features of some sets of pictures, all at the size that the last one has, without a bar."""
+def quiet_features(backbone: VisionTransformer, *sets: ImageSet, n_layers: int = 1) -> list[Features]:
+    """Features of some sets of pictures, all at the size that the last one has, without a bar.
+
+    In float32 on each chip: in bfloat16 the book's k-NN accuracy on CIFAR-10 is 0.16 points higher.
+    """
     preprocessing = Preprocessing(size=sets[-1].images.shape[-1])
-    options = ExtractOptions(progress=False, precision=precision, n_layers=n_layers)
+    options = ExtractOptions(progress=False, precision="float32", n_layers=n_layers)
     return [extract_features(backbone, one, preprocessing=preprocessing, options=options) for one in sets]
 
 
