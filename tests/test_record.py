@@ -267,7 +267,13 @@ def test_the_recorded_runs_are_sorted_and_what_the_rules_ask():
         assert re.fullmatch("[0-9a-f]{40}", one["commit"])
         assert one["neighbours"] == task.neighbours and len(one["data"]) == 2
         assert one["config"]["seed"] == one["seed"] and preset in PRESETS
-        assert {note["target"] for note in one["reached"]} <= set(task.targets)
+        noted = {note["target"] for note in one["reached"]}
+        if one["finished"]:
+            assert set(task.targets) <= noted
+        else:
+            assert noted <= set(task.targets) and any(note["step"] for note in one["reached"]), (
+                "it got somewhere"
+            )
         assert "gpu" in one["machine"] or one["machine"]["threads"] <= min(2, one["machine"]["cores"])
         batch, curve = one["config"]["batch_size"], one["curve"]
         assert all(step % task.every == 0 or step == one["config"]["steps"] for step in curve["step"])

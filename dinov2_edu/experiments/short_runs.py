@@ -4,7 +4,7 @@
 and Sinkhorn-Knopp) the same budget: all of `SETTINGS`, 500 steps, one seed, judged on pictures drawn for this; then
 its best setting is trained from three other seeds and judged on the test set. `... short_runs questions` changes one
 thing of the whole at a time, three seeds each, and looks at patches as well. A run that is recorded is not trained
-again. About three minutes of one core a run.
+again. One to three minutes of one core a run.
 """
 
 import argparse
