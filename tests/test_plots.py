@@ -307,6 +307,24 @@ def test_bars_write_their_numbers():
     assert [bar.get_width() for bar in drawing.axes[0].patches] == [0.31, 0.95]
 
 
+def test_seeds_stand_beside_the_range_of_the_reference():
+    knn = {"whole": [0.5, 0.6, 0.7], "no KoLeo": [0.2, 0.3, 0.25]}
+    patches = {"no KoLeo": [0.1], "whole": [0.3]}
+    both = {"k-NN, %": knn, "patches, %": patches}
+    drawing = charts.plot_seeds(both, reference="whole", baseline="no KoLeo", percent=True)
+    left, right = drawing.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["whole", "no KoLeo"]
+    dots, mean, line, below, _ = left.get_lines()
+    np.testing.assert_allclose(dots.get_xdata(), [50, 60, 70])
+    np.testing.assert_allclose(mean.get_xdata(), 60)
+    np.testing.assert_allclose(line.get_xdata(), 25)
+    assert set(dots.get_ydata()) == {0} and set(below.get_ydata()) == {1} and left.get_ylim()[0] > 1
+    band = left.patches[0].get_extents().transformed(left.transData.inverted())
+    np.testing.assert_allclose([band.x0, band.x1], [50, 70])
+    np.testing.assert_allclose(right.get_lines()[0].get_xdata(), 30)
+    assert (left.get_xlabel(), right.get_xlabel()) == ("k-NN, %", "patches, %")
+
+
 def test_charts_without_matching_data_are_refused():
     with pytest.raises(ValueError, match="wanted finite values"):
         charts.plot_histogram({}, x_label="x")
@@ -438,6 +456,14 @@ def every_figure(photo) -> dict[str, style.Figure]:
         "histogram": charts.plot_histogram({"a": cycle, "b": cycle}, x_label="x"),
         "few shot": charts.plot_few_shot([1, 10], {"a": [0.1, 0.2]}),
         "bars": charts.plot_bars({"a": 1.0, "b": 2.0}, x_label="seconds"),
+        "seeds": charts.plot_seeds(
+            {
+                "k-NN, %": {"batch 128, 64 prototypes": [1, 2]},
+                "patches, %": {"batch 128, 64 prototypes": [3]},
+            },
+            reference="batch 128, 64 prototypes",
+            baseline="batch 128, 64 prototypes",
+        ),
         "panels": panels.plot_panels({"a": {"x": cycle, "y": cycle}, "b": {"x": cycle}}, x_label="step"),
         "runs": panels.plot_runs({"a": cycle, "b": cycle}, x_label="x", y_label="y", levels={"ln K": 1}),
         "confusion": scores.plot_confusion(np.full((10, 10), 1000), ["truck"] * 10),

@@ -168,3 +168,47 @@ def plot_bars(
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(x_label)
     return drawing
+
+
+@styled
+def plot_seeds(
+    panels: dict[str, dict[str, Numbers]], *, reference: str, baseline: str, percent: bool = False
+) -> Figure:
+    """Draw settings as rows: a dot for each seed and a stroke for their mean, beside what two of them reach.
+
+    Args:
+        panels: what is measured, with the unit -> setting -> a number for each seed. Side by side; all hold the same
+            settings, and the rows stand in the order of the first.
+        reference: the setting whose least and most are a band behind all rows.
+        baseline: the setting whose mean is a dashed line behind all rows.
+        percent: write 0.95 as 95.
+
+    Raises:
+        ValueError: there is no panel, the settings of two differ, one has no finite numbers, or `reference` or
+            `baseline` is none of them.
+    """
+    require(bool(panels), "panels holds nothing to draw")
+    names = list(next(iter(panels.values())))
+    for title, rows in panels.items():
+        same = sorted(rows) == sorted(names)
+        require(same, f"wanted the settings {sorted(names)} in each panel, {title} has {sorted(rows)}")
+    for role, name in {"reference": reference, "baseline": baseline}.items():
+        require(name in names, f"{role} must be one of the settings {sorted(names)}, got {name!r}")
+    drawing, grid = figure(0.8 + 0.225 * len(names), columns=len(panels), sharey=True)
+    for axes, (title, rows) in zip(grid[0], panels.items(), strict=True):
+        for place, name in enumerate(names):
+            seeds = as_numbers(rows[name], name) * (100 if percent else 1)
+            good = seeds.ndim == 1 and len(seeds) > 0 and bool(np.isfinite(seeds).all())
+            require(good, f"{name}: wanted a finite number for each seed, got {describe(rows[name])}")
+            colour = PALETTE["good"] if name == reference else CYCLE[0]
+            if name == reference:
+                axes.axvspan(seeds.min(), seeds.max(), color=colour, alpha=0.15, linewidth=0)
+            if name == baseline:
+                axes.axvline(seeds.mean(), color=PALETTE["muted"], linestyle=(0, (4, 3)), linewidth=1.2)
+            axes.plot(
+                seeds, [place] * len(seeds), "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0
+            )
+            axes.plot(seeds.mean(), place, "|", color=colour, markersize=11, markeredgewidth=2.2)
+        axes.set(xlabel=title, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+        axes.tick_params(axis="y", length=0)
+    return drawing

@@ -203,9 +203,10 @@ export function howFar(whole, masked, hidden) {
  * Both stand on the teacher's backbone, the only one that ships.
  */
 async function answersOf(session, picture, size, hidden) {
+  const places = Array.from(hidden.keys()).filter((i) => hidden[i]);
+  if (!places.length) return { isRight: () => false, hits: 0, elsewhere: 0 };
   const [{ named: right }, { named: said }] = [await session.prototypes("teacher", picture, size),
     await session.prototypes("student", picture, size, hidden)];
-  const places = Array.from(hidden.keys()).filter((i) => hidden[i]);
   const hits = places.filter((i) => said[i] === right[i]);
   // The same answers, each held against the teacher's at every other hidden patch.
   const times = new Map();

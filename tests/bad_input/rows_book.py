@@ -125,6 +125,26 @@ refuses(
     highlight=[("b", "highlight among them: got .*'b'"), (3, "^highlight: wanted a string or None, got 3")],
     percent=flag(),
 )
+SEEDS_OF = {"k-NN": {"whole": [0.5, 0.6], "no KoLeo": [0.2, 0.3]}}
+NO_KOLEO = {"no KoLeo": [0.2]}
+refuses(
+    charts.plot_seeds,
+    {"panels": SEEDS_OF, "reference": "whole", "baseline": "no KoLeo", "percent": True},
+    panels=[
+        ({}, "nothing to draw"),
+        (
+            SEEDS_OF | {"patches": {"whole": [0.5]}},
+            r"settings \['no KoLeo', 'whole'\] in each panel, patches has",
+        ),
+        ({"k-NN": {"whole": []} | NO_KOLEO}, "whole: wanted a finite number for each seed"),
+        ({"k-NN": {"whole": 0.5} | NO_KOLEO}, "whole: wanted a finite number for each seed"),
+        ({"k-NN": {"whole": [NAN]} | NO_KOLEO}, "whole: wanted a finite number for each seed"),
+        ([0.5], "a dictionary"),
+    ],
+    reference=[("b", "reference must be one of the settings"), (3, "^reference: wanted a string")],
+    baseline=[("b", "baseline must be one of the settings"), (3, "^baseline: wanted a string")],
+    percent=flag(),
+)
 refuses(
     panels.plot_panels,
     {"panels": {"loss": LINE}, "x_label": "step", "levels": None, "one_scale": True},
