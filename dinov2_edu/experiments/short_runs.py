@@ -133,7 +133,8 @@ def again() -> dict[str, TrainConfig]:
     """What is trained again from `AGAIN_SEEDS`: the whole, each of `BEST`, and all of them, also in 1,700 steps."""
     asked = questions()
     whole = asked[AS_IT_IS]
-    together = replace(whole, koleo_weight=0.1, lr=(1.5e-3, 1e-5), crops=asked["8 local crops"].crops)
+    koleo, rate, crops = (asked[name] for name in BEST)
+    together = replace(whole, koleo_weight=koleo.koleo_weight, lr=rate.lr, crops=crops.crops)
     short = {AS_IT_IS: whole, **{name: asked[name] for name in BEST}, "all three": together}
     longer = {name: with_steps(short[name], 1700) for name in (AS_IT_IS, "all three")}
     return short | {f"{name}, 1,700 steps": config for name, config in longer.items()}
