@@ -125,6 +125,7 @@ def test_each_question_changes_something_of_the_whole():
 
 def test_what_did_best_is_trained_again_alone_and_together():
     ranked = load_questions()
+    assert sorted(list(ranked)[: len(BEST)]) == sorted(BEST), "the best stand first"
     for measure in ("knn", "dense"):
         best = sorted(ranked, key=lambda name: -sum(ranked[name][measure]))[: len(BEST)]
         assert sorted(best) == sorted(BEST), measure
